@@ -1,5 +1,5 @@
-// The seam between the cache and the hardware: a table of functions that each backend fills once. Nothing above it knows which
-// backend it drives. Functions throw kc::Error; shapes and pointers were checked by api/.
+// The seam between the cache and the hardware: a table of functions that each backend fills once. Nothing above it
+// knows which backend it drives. Functions throw kc::Error; shapes and pointers were checked by api/.
 #pragma once
 
 #include "params.h"
@@ -7,8 +7,8 @@
 namespace kc {
 
 struct Backend {
-    void* self;        // the backend's own context
-    int32_t kind;      // KC_BACKEND_CPU or KC_BACKEND_CUDA
+    void* self;    // the backend's own context
+    int32_t kind;  // KC_BACKEND_CPU or KC_BACKEND_CUDA
     void (*destroy)(void* self);
     void (*info)(void* self, kc_context_info* out);  // fills backend, n_threads, activations, isa, device
     void (*sync)(void* self);
@@ -34,11 +34,12 @@ struct Backend {
     void (*spill_destroy)(kc_spill* spill);
 
     // Stems.
-    void (*rms_norm)(void* self, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps, float* out);
-    void (*rope_table)(void* self, const int32_t* positions, const float* inv_freq, int64_t n_tokens, int64_t n_pairs, float magnitude,
-                       float* out);
-    void (*rope)(void* self, const float* table, int64_t n_tokens, int64_t n_heads, int64_t head_dim, int64_t n_pairs, int32_t pairing,
-                 float* x);
+    void (*rms_norm)(void* self, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps,
+                     float* out);
+    void (*rope_table)(void* self, const int32_t* positions, const float* inv_freq, int64_t n_tokens, int64_t n_pairs,
+                       float magnitude, float* out);
+    void (*rope)(void* self, const float* table, int64_t n_tokens, int64_t n_heads, int64_t head_dim, int64_t n_pairs,
+                 int32_t pairing, float* x);
     void (*swiglu)(void* self, const float* gate, const float* up, int64_t n, float* out);
     void (*add)(void* self, const float* a, const float* b, int64_t n, float* out);
     void (*embed)(void* self, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out);
@@ -46,8 +47,8 @@ struct Backend {
     void (*argmax)(void* self, const float* x, int64_t n_rows, int64_t n_cols, int32_t* out);
     void (*matmul)(void* self, const kc_matmul_params& params);
     void (*kv_append)(void* self, const kc_kv_append_params& params);
-    void (*kv_decode)(void* self, const kc_layer_view& layer, const kc_sequence_view& sequence, bool is_v, int32_t kv_head,
-                      int32_t first_token, int32_t n_tokens, float* out);
+    void (*kv_decode)(void* self, const kc_layer_view& layer, const kc_sequence_view& sequence, bool is_v,
+                      int32_t kv_head, int32_t first_token, int32_t n_tokens, float* out);
     void (*attention_full)(void* self, const kc_attention_full_params& params);
     void (*attention_score)(void* self, const kc_attention_score_params& params);
     void (*select_topn)(void* self, const kc_select_topn_params& params);
@@ -60,10 +61,14 @@ struct Backend {
     uint64_t (*block_bytes)(int32_t codec, int32_t head_dim);
     uint64_t (*hot_state_bytes)(int32_t n_slots);
     uint64_t (*attention_full_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_context);
-    uint64_t (*attention_score_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries, int64_t token_stride);
-    uint64_t (*select_topn_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries, int64_t token_stride);
-    uint64_t (*row_restore_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries, int64_t kept_stride);
-    uint64_t (*attention_mix_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries, int64_t token_stride);
+    uint64_t (*attention_score_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries,
+                                              int64_t token_stride);
+    uint64_t (*select_topn_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries,
+                                          int64_t token_stride);
+    uint64_t (*row_restore_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries,
+                                          int64_t kept_stride);
+    uint64_t (*attention_mix_scratch_bytes)(void* self, const kc_layer_view& layer, int64_t n_queries,
+                                            int64_t token_stride);
 };
 
 }  // namespace kc

@@ -21,11 +21,13 @@ class Error : public std::exception {
     std::string message_;
 };
 
-// Throws an Error whose sentence is printed as printf does; the sentence names the argument, both values and the way out.
+// Throws an Error whose sentence is printed as printf does; the sentence names the argument, both values and the way
+// out.
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-[[noreturn]] inline void fail(kc_status status, const char* format, ...) {
+[[noreturn]] inline void
+fail(kc_status status, const char* format, ...) {
     char text[768];
     va_list args;
     va_start(args, format);

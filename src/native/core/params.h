@@ -1,5 +1,5 @@
-// What kernels are called with: one plain struct per stem, a shape after every pointer. They are the structs of the public header, so
-// that a test, a benchmark and the cache call a kernel with the very same thing.
+// What kernels are called with: one plain struct per stem, a shape after every pointer. They are the structs of the
+// public header, so that a test, a benchmark and the cache call a kernel with the very same thing.
 #pragma once
 
 #include "kcache_ops.h"
