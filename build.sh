@@ -162,9 +162,8 @@ verb_native() {
 
 # A fingerprint of everything that the managed build reads: equal fingerprint, nothing to do.
 managed_inputs() {
-    find src/KCacheNative src/KCacheNative.Console src/demo-model tests/KCacheNative.Tests bench \
-        Directory.*.props Directory.*.targets KCacheNative.sln artifacts/native \
-        -type f -not -path 'bench/results/*' -print0 2>/dev/null |
+    find src bench tests/KCacheNative.Tests Directory.*.props Directory.*.targets KCacheNative.sln artifacts/native \
+        -type f -not -path 'src/native/*' -not -path 'bench/results/*' -print0 |
         sort -z | xargs -0 cksum | cksum
 }
 
@@ -244,8 +243,8 @@ run_dotnet_test() {
     fi
     total=${BASH_REMATCH[1]} executed=${BASH_REMATCH[2]} good=${BASH_REMATCH[3]}
     count "$good" $((executed - good)) $((total - executed))
-    # a test host that died leaves counters without a failure
-    if ((rc != 0 && executed == good)); then count 0 1 0; fi
+    # no test at all is a failure, and so is a test host that died and left counters without one
+    if ((total == 0 || (rc != 0 && executed == good))); then count 0 1 0; fi
 }
 
 # summary: the counts as the last line; success only if something ran and nothing failed.
