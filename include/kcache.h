@@ -41,8 +41,7 @@ extern "C" {
 #define KC_API __attribute__((visibility("default")))
 #endif
 
-/* ------------------------------------------------------------------------------------------------------------ 1
- * version */
+/* -------------------------------------------------------------------------------------------------------- 1 version */
 
 #define KC_VERSION_MAJOR 0
 #define KC_VERSION_MINOR 1
@@ -56,8 +55,7 @@ KC_API const char* kc_version(void);
  */
 KC_API int32_t kc_abi(void);
 
-/* ------------------------------------------------------------------------------------------------------------- 2
- * status */
+/* --------------------------------------------------------------------------------------------------------- 2 status */
 
 typedef int32_t kc_status;
 enum {
@@ -76,8 +74,7 @@ enum {
  * of this thread. */
 KC_API const char* kc_last_message(void);
 
-/* ------------------------------------------------------------------------------------------------------------ 3
- * context */
+/* -------------------------------------------------------------------------------------------------------- 3 context */
 
 typedef struct kc_context kc_context;
 
@@ -120,8 +117,7 @@ KC_API kc_status kc_context_reserve(kc_context* context, int64_t n_tokens, int64
  * nothing there. */
 KC_API kc_status kc_context_sync(kc_context* context);
 
-/* ------------------------------------------------------------------------------------------------------------ 4
- * buffers */
+/* -------------------------------------------------------------------------------------------------------- 4 buffers */
 
 typedef struct kc_buffer kc_buffer;
 
@@ -138,8 +134,7 @@ KC_API kc_status kc_buffer_write(kc_buffer* buffer, uint64_t offset_bytes, const
 KC_API kc_status kc_buffer_read(kc_buffer* buffer, uint64_t offset_bytes, void* host, uint64_t n_bytes);
 KC_API void kc_buffer_destroy(kc_buffer* buffer);
 
-/* -------------------------------------------------------------------------------------------------------------- 5
- * cache */
+/* ---------------------------------------------------------------------------------------------------------- 5 cache */
 
 typedef struct kc_cache kc_cache;
 
@@ -213,8 +208,7 @@ KC_API void kc_cache_destroy(kc_cache* cache);
 /* The memory that this cache holds: what kc_cache_memory said, with slow_bytes as grown so far. */
 KC_API kc_status kc_cache_usage(kc_cache* cache, kc_memory* out);
 
-/* ---------------------------------------------------------------------------------------------------------- 6
- * sequences */
+/* ------------------------------------------------------------------------------------------------------ 6 sequences */
 
 /* Sequences are numbered 0 .. n_sequences - 1. None of these may be called between begin and commit or rollback
  * (STATE). */
@@ -230,8 +224,7 @@ KC_API kc_status kc_sequence_truncate(kc_cache* cache, int32_t sequence, int32_t
 KC_API kc_status kc_sequence_free(kc_cache* cache, int32_t sequence);
 KC_API kc_status kc_sequence_length(kc_cache* cache, int32_t sequence, int32_t* out_n_tokens);
 
-/* -------------------------------------------------------------------------------------------------------- 7 one
- * forward */
+/* ---------------------------------------------------------------------------------------------------- 7 one forward */
 
 /* One forward runs new tokens of one or several sequences through all layers:
  *   begin; for each layer 0, 1, ...: append, attend; commit        (or rollback at any moment: the sequences are as
@@ -260,8 +253,7 @@ KC_API kc_status kc_cache_commit(kc_cache* cache);
 /* The old lengths hold; does nothing when no forward is under way. */
 KC_API kc_status kc_cache_rollback(kc_cache* cache);
 
-/* --------------------------------------------------------------------------------------------------------- 8
- * statistics */
+/* ----------------------------------------------------------------------------------------------------- 8 statistics */
 
 /* Sums over the decode steps that a cache has committed since it was created or reset. A "head step" is one query head
  * of one token in one layer that is not dense. The tail is the softmax weight outside the exact rows: exact where keys

@@ -36,8 +36,7 @@ typedef struct kc_matrix {
 /* Bytes of a matrix; 0 where the type is unknown or n_cols is not a multiple of the type's block. Any thread. */
 KC_API uint64_t kc_matrix_bytes(int32_t type, int64_t n_rows, int64_t n_cols);
 
-/* --------------------------------------------------------------------------------------------------------- elementwise
- */
+/* ------------------------------------------------------------------------------------------------------ elementwise */
 
 /* out[t, i] = x[t, i] / sqrt(mean over i of x[t, i]^2 + eps) * weight[i]; x, out [n_tokens, dim]; out may be x. */
 KC_API kc_status kc_rms_norm(kc_context* context, const float* x, const float* weight, int64_t n_tokens, int64_t dim,
@@ -64,8 +63,7 @@ KC_API kc_status kc_softmax(kc_context* context, const float* x, int64_t n_rows,
 /* Index of the largest element of each row; ties: the lower index; NaN ranks last. out [n_rows]. */
 KC_API kc_status kc_argmax(kc_context* context, const float* x, int64_t n_rows, int64_t n_cols, int32_t* out);
 
-/* -------------------------------------------------------------------------------------------------------------- matmul
- */
+/* ----------------------------------------------------------------------------------------------------------- matmul */
 
 typedef struct kc_matmul_output {
     kc_matrix weight;   /* [n_rows, n_cols] */
@@ -91,8 +89,7 @@ typedef struct kc_matmul_params {
 
 KC_API kc_status kc_matmul(kc_context* context, const kc_matmul_params* params);
 
-/* ------------------------------------------------------------------------------------------ the cache as kernels see
- * it */
+/* -------------------------------------------------------------------------------------- the cache as kernels see it */
 
 enum { KC_PAGE_TOKENS = 64 };
 
@@ -172,8 +169,7 @@ typedef struct kc_layer_view {
     kc_exact_store exact; /* base NULL: none */
 } kc_layer_view;
 
-/* ----------------------------------------------------------------------------------------------------------- kv_append
- */
+/* -------------------------------------------------------------------------------------------------------- kv_append */
 
 /* Rotates, encodes and stores new rows: into the K store, the V store or sketch, and the exact rows' fast slots (of
  * pages from the second on where a first-page store is used, of all pages otherwise). The pages of new rows have fast
@@ -195,8 +191,7 @@ KC_API kc_status kc_kv_append(kc_context* context, const kc_kv_append_params* pa
 KC_API kc_status kc_kv_decode(kc_context* context, const kc_layer_view* layer, const kc_sequence_view* sequence,
                               int32_t is_v, int32_t kv_head, int32_t first_token, int32_t n_tokens, float* out);
 
-/* ------------------------------------------------------------------------------------------------------ attention_full
- */
+/* --------------------------------------------------------------------------------------------------- attention_full */
 
 /* A prompt: row r of a sequence attends exactly to tokens [0, n_past + r]; with n_recent >= 0 only to the first n_sink
  * and the last n_recent of them. K and V come from the exact rows where the layer has them, else from the stores. Sums
@@ -220,8 +215,7 @@ KC_API kc_status kc_attention_full(kc_context* context, const kc_attention_full_
 /* n_context: most tokens (rounded up to pages) of a sequence view. Depends on the context's threads. */
 KC_API uint64_t kc_attention_full_scratch_bytes(kc_context* context, const kc_layer_view* layer, int64_t n_context);
 
-/* ----------------------------------------------------------------------------------------------------- attention_score
- */
+/* -------------------------------------------------------------------------------------------------- attention_score */
 
 /* One decode step of one sequence: row `row` of q sees tokens i of view `sequence` whose position is below n_visible
  * and either below n_sink or at least visible_from. */
@@ -267,8 +261,7 @@ KC_API kc_status kc_attention_score(kc_context* context, const kc_attention_scor
 KC_API uint64_t kc_attention_score_scratch_bytes(kc_context* context, const kc_layer_view* layer, int64_t n_queries,
                                                  int64_t token_stride);
 
-/* --------------------------------------------------------------------------------------------------------- select_topn
- */
+/* ------------------------------------------------------------------------------------------------------ select_topn */
 
 /* Per wave query and KV head: which tokens count exactly. All visible sinks and recent tokens, and beyond them the
  * n_keep tokens with the largest weight (weights[h, i] / mass[h], summed over the group; or the union of each head's
@@ -298,8 +291,7 @@ KC_API kc_status kc_select_topn(kc_context* context, const kc_select_topn_params
 KC_API uint64_t kc_select_topn_scratch_bytes(kc_context* context, const kc_layer_view* layer, int64_t n_queries,
                                              int64_t token_stride);
 
-/* --------------------------------------------------------------------------------------------------------- row_restore
- */
+/* ------------------------------------------------------------------------------------------------------ row_restore */
 
 /* The slow home of the CPU backend: a file without a name. */
 /* Creates it in `dir` (NULL: the system's temporary directory). IO: missing, not writable, or a tmpfs, which is memory
@@ -356,8 +348,7 @@ KC_API kc_status kc_row_restore(kc_context* context, const kc_row_restore_params
 KC_API uint64_t kc_row_restore_scratch_bytes(kc_context* context, const kc_layer_view* layer, int64_t n_queries,
                                              int64_t kept_stride);
 
-/* ------------------------------------------------------------------------------------------------------- attention_mix
- */
+/* ---------------------------------------------------------------------------------------------------- attention_mix */
 
 enum {
     KC_MIX_RENORMALIZED = 0,  /* kept rows only (or all: kept NULL), weights divided by their own mass */
