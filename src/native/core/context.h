@@ -1,0 +1,39 @@
+// What every handle hangs on: the backend, and the count of what lives. A context and all that was made from it belong
+// to one thread at a time, so nothing here is atomic.
+#pragma once
+
+#include <cstdint>
+
+#include "backend.h"
+
+struct kc_context {
+    explicit kc_context(const kc::Backend& with) : backend(with) {}
+    ~kc_context() { backend.destroy(backend.self); }
+    kc_context(const kc_context&) = delete;
+    kc_context& operator=(const kc_context&) = delete;
+
+    // Memory of the fast home, counted. Throws bad_alloc or kc::Error.
+    void* allocate(uint64_t n_bytes) {
+        void* memory = backend.allocate(backend.self, n_bytes);
+        live_bytes += n_bytes;
+        ++n_allocations;
+        return memory;
+    }
+
+    void release(void* memory, uint64_t n_bytes) {
+        if (!memory) return;
+        backend.release(backend.self, memory, n_bytes);
+        live_bytes -= n_bytes;
+    }
+
+    kc::Backend backend;
+    uint64_t live_bytes = 0;
+    uint64_t n_live_objects = 0;
+    uint64_t n_allocations = 0;
+};
+
+// The slow home. Backends derive their own from it; what it holds is counted in the context by whoever reserves.
+struct kc_spill {
+    kc_context* context = nullptr;
+    uint64_t reserved_bytes = 0;
+};
