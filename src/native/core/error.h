@@ -24,7 +24,7 @@ class Error : public std::exception {
 // Throws an Error whose sentence is printed as printf does; the sentence names the argument, both values and the way
 // out.
 #if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
+[[gnu::format(printf, 2, 3)]]
 #endif
 [[noreturn]] inline void
 fail(kc_status status, const char* format, ...) {

@@ -1,0 +1,14 @@
+// All kernel bodies and their table, once per instruction set. The including unit has opened its namespace and an
+// unnamed one inside it, included its vector vocabulary, and defined KC_ISA and KC_ISA_NAME.
+
+#include "cpu/isa/simd_math.inl"
+#include "cpu/kernels/elementwise.inl"
+
+}  // namespace
+
+extern const Kernels kernels;
+const Kernels kernels = {
+    KC_ISA,
+    KC_ISA_NAME,
+    elementwise_bodies,
+};
