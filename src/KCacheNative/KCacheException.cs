@@ -13,4 +13,13 @@ public class KCacheException : Exception
         : base(message, innerException)
     {
     }
+
+    /// <summary>Creates the exception for a call of the native library that failed.</summary>
+    /// <param name="status">What the library returned.</param>
+    /// <param name="message">The library's own sentence.</param>
+    public KCacheException(Status status, string message)
+        : base(message) => Status = status;
+
+    /// <summary>What the native library returned; <see cref="Status.Ok"/> where the failure is not the native library's.</summary>
+    public Status Status { get; }
 }
