@@ -21,8 +21,10 @@ VERBS
 
 artifacts=$PWD/artifacts
 logs=$artifacts/logs
+console=$artifacts/kcache/kcache
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
-export MSBUILDDISABLENODEREUSE=1 # a build that ends leaves no process behind
+export MSBUILDDISABLENODEREUSE=1               # a build that ends leaves no process behind
+export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 # the SDK runs without ICU, which bare machines lack
 if ! command -v dotnet >/dev/null && [[ -x $HOME/.dotnet/dotnet ]]; then # where dotnet-install.sh puts it
     export PATH=$HOME/.dotnet:$PATH DOTNET_ROOT=$HOME/.dotnet
 fi
@@ -114,20 +116,28 @@ need_dotnet() {
         install "the .NET 10 SDK" dotnet-sdk-10.0
         return
     fi
-    local id version
+    local id version sudo=
     id=$(sed -n 's/^ID=//p' /etc/os-release 2>/dev/null | tr -d '"')
     version=$(sed -n 's/^VERSION_ID=//p' /etc/os-release 2>/dev/null | tr -d '"')
+    if [[ $(id -u) -ne 0 ]]; then sudo='sudo '; fi
     say "The .NET 10 SDK is missing and apt does not know it. Install it, then call this again. Either for the machine:"
     case $id in
     debian | ubuntu)
+        say "  ${sudo}apt-get install -y curl ca-certificates"
         say "  curl -LO https://packages.microsoft.com/config/$id/$version/packages-microsoft-prod.deb"
-        say "  sudo dpkg -i packages-microsoft-prod.deb && sudo apt-get update && sudo apt-get install -y dotnet-sdk-10.0"
+        say "  ${sudo}dpkg -i packages-microsoft-prod.deb && ${sudo}apt-get update && ${sudo}apt-get install -y dotnet-sdk-10.0"
         ;;
     *) say "  as https://learn.microsoft.com/dotnet/core/install/linux says" ;;
     esac
     say "or for yourself, into ~/.dotnet:"
     say "  curl -L https://dot.net/v1/dotnet-install.sh | bash -s -- --channel 10.0"
     exit 1
+}
+
+# All that a build needs, before minutes are spent on half of it. A console that exists shows that .NET is there.
+set_up() {
+    need_native_tools
+    [[ -e $console ]] || need_dotnet
 }
 
 # --- building -----------------------------------------------------------------------------------------------------
@@ -179,7 +189,6 @@ unless_current() {
     printf '%s\n' "$inputs" >"$stamp"
 }
 
-console=$artifacts/kcache/kcache
 build_console() {
     need_dotnet
     step console "console: building (Release)" \
@@ -191,12 +200,14 @@ build_solution() {
 }
 
 verb_managed() {
+    set_up
     verb_native
     unless_current solution "$artifacts/dotnet" build_solution
     unless_current console "$console" build_console
 }
 
 verb_run() {
+    set_up
     verb_native
     unless_current console "$console" build_console
     if [[ $# -eq 0 ]]; then set -- compare; fi
