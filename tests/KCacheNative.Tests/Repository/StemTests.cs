@@ -11,6 +11,16 @@ public class StemTests
     // The functions of the one stem that is a family; every other stem is a function of its own name.
     private static readonly string[] Elementwise = ["rms_norm", "rope", "swiglu", "add", "embed", "softmax", "argmax"];
 
+    // folder, and how a file there is named ({0}: the stem); letter case and underscores do not count
+    private static readonly (string Folder, string Name)[] Rooms =
+    [
+        ("src/KCacheNative/Interop", "NativeMethods.{0}.cs"),
+        ("src/KCacheNative/Runtime", "Ops.{0}.cs"),
+    ];
+
+    private static IEnumerable<TestCaseData<string, string, string>> StemsAndRooms() =>
+        from room in Rooms from stem in Stems select new TestCaseData<string, string, string>(stem, room.Folder, room.Name);
+
     [TestCaseSource(nameof(Stems))]
     public void StandsInTheHeader(string stem)
     {
@@ -18,4 +28,14 @@ public class StemTests
         foreach (var function in stem == "elementwise" ? Elementwise : [stem])
             Assert.That(header, Does.Match($@"KC_API kc_status kc_{function}\("));
     }
+
+    [TestCaseSource(nameof(StemsAndRooms))]
+    public void StandsInTheRoom(string stem, string folder, string name)
+    {
+        var files = RepositoryTree.Files(folder).Select(file => Plain(Path.GetFileName(file)));
+
+        Assert.That(files, Does.Contain(Plain(string.Format(name, stem))), $"{folder} has no {name} for the stem {stem}");
+    }
+
+    private static string Plain(string name) => name.Replace("_", "").ToLowerInvariant();
 }
