@@ -1,0 +1,16 @@
+// Linked where the CUDA backend is not.
+#include "core/backends.h"
+#include "core/error.h"
+
+namespace kc {
+
+Backend make_cuda_backend(const kc_context_desc&) {
+    fail(KC_ERR_UNSUPPORTED,
+         "backend is KC_BACKEND_CUDA (2), but this build of the library holds the CPU backend only; use KC_BACKEND_CPU "
+         "(1) "
+         "or KC_BACKEND_AUTO (0), or a build with CUDA");
+}
+
+bool cuda_is_there() noexcept { return false; }
+
+}  // namespace kc
