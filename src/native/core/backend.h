@@ -19,6 +19,8 @@ struct Backend {
     void (*release)(void* self, void* memory, uint64_t n_bytes);
     void (*copy_to_device)(void* self, void* to, const void* host, uint64_t n_bytes);
     void (*copy_to_host)(void* self, void* host, const void* from, uint64_t n_bytes);
+    void (*copy)(void* self, void* to, const void* from, uint64_t n_bytes);  // within the fast home
+    void (*fill)(void* self, void* to, uint8_t value, uint64_t n_bytes);
 
     // Slow home.
     kc_spill* (*spill_create)(void* self, const char* dir);

@@ -1,0 +1,127 @@
+// Where everything of a cache lies in its one block of fast memory. The same function measures for the plan and carves
+// when the cache is created.
+#pragma once
+
+#include "cache/plan.h"
+#include "core/arena.h"
+
+namespace kc {
+
+// Layers that keep rows alike: their views differ by a stride.
+struct LayerGroup {
+    int32_t first_layer;
+    int32_t n_layers;
+    kc_layer_view view;  // of the first of them
+    int64_t k_layer_bytes;
+    int64_t k_first_layer_bytes;
+    int64_t v_layer_bytes;
+    int64_t v_first_layer_bytes;
+    int64_t centre_layer_floats;
+    int64_t exact_layer_bytes;  // within a slot, and within a page of the spill file
+    int64_t scale_layer_count;
+    kc_hot_store hot;  // of the first of them; rows NULL: nothing can be spilled
+    int64_t hot_layer_bytes;
+    int64_t hot_state_layer_bytes;
+};
+
+struct Page {
+    int32_t n_references;
+    int32_t exact;   // fast slot; ~p: page p of the spill file; kNoExact
+    uint64_t birth;  // older pages have a smaller one
+};
+constexpr int32_t kNoExact = INT32_MIN;
+
+struct Sequence {
+    bool is_open;
+    bool in_batch;
+    int32_t n_tokens;  // committed
+    int32_t n_pages;
+    int32_t first_slot;  // in the first-page stores; -1: none yet
+    kc_page_view* pages;
+};
+
+// An entry of the forward under way, and what rollback needs.
+struct Entry {
+    int32_t sequence;
+    int32_t n_tokens;
+    int32_t kind;
+    int32_t n_pages_before;
+    int32_t copied_page;  // the shared page that the last page is a copy of; -1: none
+    int32_t copied_slot;  // the shared first-page slot that was left; -1: none
+};
+
+// What one wave of decode steps leaves behind; sizes as kcache_ops.h says.
+struct WaveMemory {
+    float* weights;
+    float* max;
+    float* mass;
+    int32_t* n_nonfinite;
+    int32_t* kept;
+    int32_t* n_kept;
+    int32_t* n_selected;
+    int32_t* missed;
+    float* tail;
+    float* error;
+    const uint8_t** rows;
+    int32_t* n_restored;
+    int32_t* n_hot;
+    uint8_t* staging;  // NULL: every kept set fits the hot store
+};
+
+struct Layout {
+    int32_t n_groups;
+    LayerGroup groups[2];
+
+    // Bookkeeping.
+    LayerPlan* layers;
+    Sequence* sequences;
+    kc_page_view* page_tables;  // [n_sequences, n_sequence_pages]
+    Page* pages;
+    int32_t* free_pages;
+    int32_t n_slots;  // of exact rows in fast memory
+    int32_t* free_slots;
+    int32_t* slot_page;
+    uint8_t* slot_pinned;
+    int32_t n_file_pages;  // most that the spill file will hold
+    int32_t* free_file_pages;
+    int32_t* first_references;
+
+    // The frame.
+    Entry* entries;
+    kc_sequence_view* views;  // prompts first
+    int32_t* view_spilled;    // pages of each view in the spill file
+    kc_query_view* queries;   // wave by wave
+    int32_t* wave_begin;      // [n_batch_tokens + 1]
+
+    // Work.
+    WaveMemory wave;
+    void* stem_scratch;  // of the stem that runs
+    uint8_t* restore_scratch;
+    uint64_t restore_head_bytes;  // of one KV head in flight
+    uint8_t* prompt_rows;         // exact rows of one layer of one sequence, page by page; NULL: nothing can be spilled
+    const uint8_t** prompt_pages;
+    Backend::Move* moves;
+    kc_statistics* pending;
+    kc_statistics* totals;
+
+    // Sizes.
+    int64_t slot_bytes;       // of a page's exact rows over all layers, in fast memory
+    int64_t file_page_bytes;  // the same in the spill file, in whole blocks of the disk
+    bool may_spill;
+    kc_memory memory;
+};
+
+// How many slots of exact rows a cache can use at most, and how few it can live with.
+int32_t most_slots(const CacheShape& shape);
+int32_t fewest_slots(const CacheShape& shape);
+
+Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots, Arena& arena);
+
+// Decides the number of slots within the budget and fills in the plan. Throws an Error (BUDGET) naming the smallest.
+int32_t plan_slots(const Backend& backend, const CacheShape& shape, kc_memory* plan);
+
+// The view and the hot store of one layer.
+kc_layer_view layer_view(const Layout& layout, int32_t layer);
+kc_hot_store hot_store(const Layout& layout, int32_t layer);
+
+}  // namespace kc

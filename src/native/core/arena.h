@@ -1,0 +1,52 @@
+// Hands out pieces of one block of memory. A plan is measured and carved by the same code: without a base the pieces
+// are addresses that must not be touched, and only their sum counts.
+#pragma once
+
+#include <cstdint>
+
+#include "error.h"
+
+namespace kc {
+
+class Arena {
+  public:
+    static constexpr uint64_t kAlignment = 64;
+
+    Arena() = default;  // measures
+    explicit Arena(void* base) : base_(reinterpret_cast<uintptr_t>(base)) {}
+
+    template <class T>
+    T* take(uint64_t count, uint64_t alignment = kAlignment) {
+        return static_cast<T*>(take_bytes(product(count, sizeof(T)), alignment));
+    }
+
+    uint64_t used() const { return used_; }
+
+    // a * b, or an Error where no memory could hold it.
+    static uint64_t product(uint64_t a, uint64_t b) {
+        if (b != 0 && a > kMost / b) fail_size();
+        return a * b;
+    }
+
+  private:
+    static constexpr uint64_t kMost = uint64_t(1) << 56;
+
+    [[noreturn]] static void fail_size() {
+        fail(KC_ERR_ARGUMENT,
+             "a cache of this shape takes more than %llu bytes, which no machine has: ask for fewer tokens or "
+             "sequences",
+             static_cast<unsigned long long>(kMost));
+    }
+
+    void* take_bytes(uint64_t n_bytes, uint64_t alignment) {
+        const uint64_t at = (used_ + alignment - 1) / alignment * alignment;
+        if (n_bytes > kMost || at > kMost - n_bytes) fail_size();
+        used_ = at + n_bytes;
+        return reinterpret_cast<void*>(base_ + static_cast<uintptr_t>(at));
+    }
+
+    uintptr_t base_ = 4096;
+    uint64_t used_ = 0;
+};
+
+}  // namespace kc
