@@ -5,6 +5,7 @@
 
 #include "cpu/isa/isa.h"
 #include "cpu/parallel.h"
+#include "cpu/scratch.h"
 #include "kcache.h"
 
 namespace kc {
@@ -17,6 +18,8 @@ struct CpuContext {
     const Kernels* kernels;
     ThreadPool pool;
     int32_t activations;
+    // Of matmul: activations in 8 bits, and what each worker unpacks.
+    Scratch scratch;
 };
 
 }  // namespace kc

@@ -2,8 +2,6 @@
 // Included in place of <immintrin.h>, outside of any namespace.
 #pragma once
 
-// Wide vectors are passed between inlined functions only, so their calling convention does not matter.
-#pragma GCC diagnostic ignored "-Wpsabi"
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>

@@ -3,6 +3,7 @@
 
 #include "cpu/isa/simd_math.inl"
 #include "cpu/kernels/elementwise.inl"
+#include "cpu/kernels/matmul.inl"
 
 }  // namespace
 
@@ -11,4 +12,5 @@ const Kernels kernels = {
     KC_ISA,
     KC_ISA_NAME,
     elementwise_bodies,
+    matmul_bodies,
 };

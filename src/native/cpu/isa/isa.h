@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "cpu/kernels/elementwise.h"
+#include "cpu/kernels/matmul.h"
 
 namespace kc {
 
@@ -25,6 +26,7 @@ struct Kernels {
     Isa isa;
     const char* name;
     ElementwiseBodies elementwise;
+    MatMulBodies matmul;
 };
 
 // The bodies for `isa`, or nullptr where this machine (or this build) cannot run them.

@@ -168,5 +168,94 @@ inline VecD dot_signed(const Bytes& w, const Bytes& x) {
 // The same; w: 0 to 127.
 inline VecD dot_unsigned(const Bytes& w, const Bytes& x) { return dot_signed(w, x); }
 
+// kLanes nibbles, the low or the high halves of kLanes bytes, as floats.
+inline VecF load_u4(const uint8_t* p, bool high) {
+    const int shift = high ? 4 : 0;
+    return VecF{static_cast<float>(p[0] >> shift & 15), static_cast<float>(p[1] >> shift & 15),
+                static_cast<float>(p[2] >> shift & 15), static_cast<float>(p[3] >> shift & 15)};
+}
+
+// RowsF and RowsI hold a number for each of 8 rows.
+struct RowsF {
+    VecF lo;
+    VecF hi;
+};
+struct RowsI {
+    VecI lo;
+    VecI hi;
+};
+
+inline RowsF rows_splat(float a) { return {splat(a), splat(a)}; }
+inline RowsF rows_add(RowsF a, RowsF b) { return {a.lo + b.lo, a.hi + b.hi}; }
+inline RowsF rows_mul(RowsF a, RowsF b) { return {a.lo * b.lo, a.hi * b.hi}; }
+inline RowsF rows_fma(RowsF a, RowsF b, RowsF c) { return {fma(a.lo, b.lo, c.lo), fma(a.hi, b.hi, c.hi)}; }
+inline RowsI rows_sub(RowsI a, int32_t b) { return {a.lo - b, a.hi - b}; }
+inline RowsF rows_convert(RowsI a) {
+    return {__builtin_convertvector(a.lo, VecF), __builtin_convertvector(a.hi, VecF)};
+}
+inline RowsF rows_load(const float* p) { return {load(p), load(p + 4)}; }
+inline RowsF rows_load(const float* p, int n) {
+    float v[8] = {};
+    __builtin_memcpy(v, p, sizeof(float) * static_cast<size_t>(n));
+    return rows_load(v);
+}
+inline void rows_store(float* p, RowsF v) { __builtin_memcpy(p, &v, sizeof v); }
+inline void rows_store(float* p, RowsF v, int n) { __builtin_memcpy(p, &v, sizeof(float) * static_cast<size_t>(n)); }
+// The f16 at rows[r] + offset of every row.
+inline RowsF rows_load_f16(const uint8_t* const* rows, int64_t offset) {
+    float v[8];
+    for (int r = 0; r < 8; ++r) {
+        uint16_t h;
+        __builtin_memcpy(&h, rows[r] + offset, 2);
+        v[r] = f16_to_f32(h);
+    }
+    return rows_load(v);
+}
+// The integer dot products of x with the block at rows[r] + offset of every row, W being the type of the weights.
+template <class W>
+inline RowsI dot_rows(const uint8_t* const* rows, int64_t offset, const Bytes& x) {
+    int32_t v[8];
+    for (int r = 0; r < 8; ++r) {
+        const Bytes w = W::bytes(rows[r] + offset);
+        int sum = 0;
+        for (int i = 0; i < 32; ++i) sum += static_cast<int16_t>(w.v[i]) * static_cast<int16_t>(x.v[i]);
+        v[r] = sum;
+    }
+    RowsI dots;
+    __builtin_memcpy(&dots, v, sizeof dots);
+    return dots;
+}
+
+// Whether tiles of tokens gain by an interleaved copy of 8 rows, and what such a copy has added to signed bytes.
+constexpr bool kInterleaves = false;
+constexpr int kInterleavedZero = 0;
+// One block of 8 rows as 8 vectors of 32 bytes: vector k holds bytes 4k .. 4k + 3 of row r at 4r.
+template <bool kSigned>
+inline void store_interleaved(const Bytes (&rows)[8], uint8_t* out) {
+    for (int r = 0; r < 8; ++r) {
+        for (int k = 0; k < 8; ++k) __builtin_memcpy(out + 32 * k + 4 * r, rows[r].v + 4 * k, 4);
+    }
+}
+// Dot products of such a block with a block of each of T tokens, x_stride bytes apart.
+template <bool kSigned, int T>
+inline void dot_interleaved(const uint8_t* w, const int8_t* x, int64_t x_stride, RowsI (&dots)[T]) {
+    for (int t = 0; t < T; ++t) {
+        int32_t sums[8] = {};
+        for (int k = 0; k < 8; ++k) {
+            for (int r = 0; r < 8; ++r) {
+                int sum = 0;
+                for (int i = 0; i < 4; ++i)
+                    sum += static_cast<int8_t>(w[32 * k + 4 * r + i]) * x[t * x_stride + 4 * k + i];
+                sums[r] += sum;
+            }
+        }
+        __builtin_memcpy(&dots[t], sums, sizeof sums);
+    }
+}
+
+// Tokens of a tile: as many accumulators as registers hold.
+constexpr int kFloatTileTokens = 3;
+constexpr int kByteTileTokens = 4;
+
 // The line of memory at p will be read soon.
 inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }

@@ -1,0 +1,142 @@
+#include "cpu/kernels/matmul.h"
+
+#include <algorithm>
+
+#include "core/params.h"
+#include "cpu/context.h"
+
+namespace kc {
+namespace {
+
+// What a piece of work should at least read, so that handing it out costs little.
+constexpr int64_t kPieceBytes = 16 * 1024;
+
+// Where the pieces of one call's scratch lie.
+struct Layout {
+    uint64_t q = 0, scale = 0, q_sum = 0, x_sum = 0;  // of the activations in 8 bits
+    uint64_t workers = 0;                             // first worker's scratch
+    uint64_t worker_bytes = 0;
+    uint64_t total_bytes = 0;
+};
+
+Layout layout(int64_t n_tokens, int64_t n_cols, bool bytes, bool floats, int n_threads) {
+    Layout at;
+    uint64_t end = 0;
+    const auto take = [&end](uint64_t n_bytes) {
+        const uint64_t begin = end;
+        end += (n_bytes + Scratch::kAlignment - 1) / Scratch::kAlignment * Scratch::kAlignment;
+        return begin;
+    };
+    if (bytes) {
+        const uint64_t n = static_cast<uint64_t>(n_tokens), cols = static_cast<uint64_t>(n_cols), blocks = cols / 32;
+        at.q = take(n * cols);
+        at.scale = take(n * blocks * sizeof(float));
+        at.q_sum = take(n * blocks * sizeof(int32_t));
+        at.x_sum = take(n * blocks * sizeof(float));
+    }
+    const uint64_t needed =
+        std::max(bytes ? matmul_byte_scratch_bytes(n_cols) : 0, floats ? matmul_float_scratch_bytes(n_cols) : 0);
+    at.worker_bytes = (needed + Scratch::kAlignment - 1) / Scratch::kAlignment * Scratch::kAlignment;
+    // A single token is multiplied straight from the file's layout.
+    at.workers = take(n_tokens > 1 ? at.worker_bytes * static_cast<uint64_t>(n_threads) : 0);
+    at.total_bytes = end;
+    return at;
+}
+
+struct Output {
+    MatMulRows rows;
+    void (*multiply)(const MatMulInput* input, const MatMulRows* rows, void* scratch);
+    int64_t first_group;  // number of its first group among the groups of all outputs
+};
+
+}  // namespace
+
+const WeightBodies* find_weight(const MatMulBodies& bodies, int32_t type) {
+    for (const WeightBodies& weight : bodies.weights) {
+        if (weight.type == type) return &weight;
+    }
+    return nullptr;
+}
+
+void matmul_reserve(CpuContext& context, int64_t n_tokens, int64_t n_cols) {
+    const bool bytes = context.activations == KC_ACTIVATIONS_Q8;
+    context.scratch.reserve(layout(n_tokens, n_cols, bytes, true, context.pool.n_threads()).total_bytes);
+}
+
+void matmul(CpuContext& context, const kc_matmul_params& params) {
+    if (params.n_tokens <= 0) return;
+    Output outputs[KC_MATMUL_MAX_OUTPUTS];
+    int64_t n_groups = 0;
+    int64_t largest_row_bytes = 1;
+    bool bytes = false, floats = false;
+    for (int i = 0; i < params.n_outputs; ++i) {
+        const kc_matmul_output& wanted = params.outputs[i];
+        const WeightBodies& weight = *find_weight(context.kernels->matmul, wanted.weight.type);
+        const bool in_bytes = context.activations == KC_ACTIVATIONS_Q8 && weight.multiply_bytes != nullptr;
+        bytes = bytes || in_bytes;
+        floats = floats || !in_bytes;
+        const int64_t n_rows = wanted.weight.n_rows;
+        const int64_t row_bytes = params.n_cols / weight.block * weight.block_bytes;
+        largest_row_bytes = std::max(largest_row_bytes, row_bytes);
+        outputs[i] = {{static_cast<const uint8_t*>(wanted.weight.data), row_bytes, 0, n_rows, wanted.bias, wanted.out,
+                       wanted.out_stride != 0 ? wanted.out_stride : n_rows, wanted.accumulate},
+                      in_bytes ? weight.multiply_bytes : weight.multiply_floats,
+                      n_groups};
+        n_groups += ceil_div(n_rows, kMatMulGroup);
+    }
+
+    ThreadPool& pool = context.pool;
+    const Layout at = layout(params.n_tokens, params.n_cols, bytes, floats, pool.n_threads());
+    uint8_t* scratch = context.scratch.reserve(at.total_bytes);
+    MatMulInput input = {};
+    input.n_tokens = params.n_tokens;
+    input.n_cols = params.n_cols;
+    input.x = params.x;
+    input.x_stride = params.x_stride != 0 ? params.x_stride : params.n_cols;
+    if (bytes) {
+        int8_t* q = reinterpret_cast<int8_t*>(scratch + at.q);
+        float* scale = reinterpret_cast<float*>(scratch + at.scale);
+        int32_t* q_sum = reinterpret_cast<int32_t*>(scratch + at.q_sum);
+        float* x_sum = reinterpret_cast<float*>(scratch + at.x_sum);
+        const int64_t n_blocks = params.n_cols / 32;
+        pool.run(params.n_tokens, std::max<int64_t>(1, 8192 / params.n_cols), [&](int64_t begin, int64_t end, int) {
+            for (int64_t t = begin; t < end; ++t) {
+                context.kernels->matmul.quantise(input.x + t * input.x_stride, params.n_cols, q + t * params.n_cols,
+                                                 scale + t * n_blocks, q_sum + t * n_blocks, x_sum + t * n_blocks);
+            }
+        });
+        input.q = q;
+        input.scale = scale;
+        input.q_sum = q_sum;
+        input.x_sum = x_sum;
+    }
+
+    // One token: pieces large enough to be worth their handing out. More: whole panels, unless threads would go idle.
+    const int64_t fair = std::max<int64_t>(1, n_groups / (4 * pool.n_threads()));
+    const int64_t grain = params.n_tokens == 1
+                              ? std::min(fair, ceil_div(4 * kPieceBytes, kMatMulGroup * largest_row_bytes))
+                              : std::min<int64_t>(fair, kMatMulPanel / kMatMulGroup);
+    const int64_t least = ceil_div(kPieceBytes, kMatMulGroup * largest_row_bytes * params.n_tokens);
+    pool.run(n_groups, std::max(grain, least), [&](int64_t begin, int64_t end, int worker) {
+        uint8_t* mine = scratch + at.workers + static_cast<uint64_t>(worker) * at.worker_bytes;
+        for (int i = 0; i < params.n_outputs; ++i) {
+            const int64_t first = outputs[i].first_group;
+            MatMulRows rows = outputs[i].rows;
+            rows.row_begin = std::max<int64_t>(0, begin - first) * kMatMulGroup;
+            rows.row_end = std::min((end - first) * kMatMulGroup, rows.row_end);
+            if (rows.row_begin < rows.row_end) outputs[i].multiply(&input, &rows, mine);
+        }
+    });
+}
+
+void embed(CpuContext& context, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out) {
+    const WeightBodies& weight = *find_weight(context.kernels->matmul, table.type);
+    const uint8_t* data = static_cast<const uint8_t*>(table.data);
+    const int64_t row_bytes = table.n_cols / weight.block * weight.block_bytes;
+    context.pool.run(n_tokens, std::max<int64_t>(1, 4096 / table.n_cols), [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t)
+            weight.decode(data + ids[t] * row_bytes, table.n_cols, out + t * table.n_cols);
+    });
+}
+
+}  // namespace kc

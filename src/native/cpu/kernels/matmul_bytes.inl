@@ -1,0 +1,163 @@
+// The product with activations in 8 bits, for weights in blocks of 32. The integer sum over a block is exact however it
+// is taken; an output is the sum over blocks in ascending order of (both scales) * (integer sum), plus minimum * sum of
+// x. So a group of rows may be summed row by row (one token) or column by column from an interleaved copy (tiles).
+
+void quantise_token(const float* x, int64_t n_cols, int8_t* q, float* scale, int32_t* q_sum, float* x_sum) {
+    for (int64_t b = 0; b < n_cols / 32; ++b, x += 32, q += 32) {
+        VecF largest_lanes = splat(0.f);
+        VecF poison = splat(0.f);  // NaN as soon as one element is NaN or infinite
+        for (int i = 0; i < 32; i += kLanes) {
+            const VecF v = load(x + i);
+            largest_lanes = max(abs(v), largest_lanes);
+            poison = fma(v, splat(0.f), poison);
+        }
+        const float most = reduce_max(largest_lanes);
+        // Below this the reciprocal would overflow; such a block is zero for any purpose.
+        const float inverse = most > 1e-30f ? 127.f / most : 0.f;
+        for (int i = 0; i < 32; i += kLanes) store_i8(q + i, mul(load(x + i), splat(inverse)));
+        int32_t sum = 0;
+        for (int i = 0; i < 32; ++i) sum += q[i];
+        scale[b] = (inverse != 0.f ? most / 127.f : 0.f) + reduce_add(poison);
+        q_sum[b] = sum;
+        x_sum[b] = scale[b] * static_cast<float>(sum);
+    }
+}
+
+// Stores the sums of one token and up to 8 rows.
+inline void finish_rows(const MatMulRows& rows, int64_t token, int64_t row, int n_valid, RowsF sums) {
+    float* out = rows.out + token * rows.out_stride + row;
+    if (rows.bias != nullptr) sums = rows_add(sums, rows_load(rows.bias + row, n_valid));
+    if (rows.accumulate) sums = rows_add(rows_load(out, n_valid), sums);
+    rows_store(out, sums, n_valid);
+}
+
+// One group of rows, straight from the file's layout, against one token.
+template <class W>
+inline RowsF group_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token,
+                               const uint8_t* next_group) {
+    const int64_t n_blocks = input.n_cols / 32;
+    const int8_t* q = input.q + token * input.n_cols;
+    const float* scale = input.scale + token * n_blocks;
+    RowsF sums = rows_splat(0.f);
+    for (int64_t b = 0; b < n_blocks; ++b) {
+        const int64_t offset = b * W::kBlockBytes;
+        // The next group lies right behind this one: fetch as many of its bytes as this step consumes.
+        for (int i = 0; i < kMatMulGroup * W::kBlockBytes; i += 64) prefetch(next_group + kMatMulGroup * offset + i);
+        RowsI dots = dot_rows<W>(row_pointers, offset, load_bytes(q + 32 * b));
+        if constexpr (W::kZero != 0) dots = rows_sub(dots, W::kZero * input.q_sum[token * n_blocks + b]);
+        const RowsF scales = rows_mul(rows_load_f16(row_pointers, offset), rows_splat(scale[b]));
+        sums = rows_fma(scales, rows_convert(dots), sums);
+        if constexpr (W::kHasMinimum) {
+            const RowsF minima = rows_load_f16(row_pointers, offset + W::kMinimumOffset);
+            sums = rows_fma(minima, rows_splat(input.x_sum[token * n_blocks + b]), sums);
+        }
+    }
+    return sums;
+}
+
+// A group of rows as tiles want it: of every block, 8 vectors that each hold 4 columns of all 8 rows, and the 8 scales
+// and minima.
+struct InterleavedGroup {
+    uint8_t* bytes;  // [n_blocks, 8, 32]
+    float* scales;   // [n_blocks, 8]
+    float* minima;   // [n_blocks, 8]
+};
+
+template <class W>
+inline void interleave_group(const uint8_t* const* row_pointers, int64_t n_blocks, const InterleavedGroup& group) {
+    for (int64_t b = 0; b < n_blocks; ++b) {
+        const int64_t offset = b * W::kBlockBytes;
+        Bytes block[kMatMulGroup];
+        for (int r = 0; r < kMatMulGroup; ++r) block[r] = W::bytes(row_pointers[r] + offset);
+        store_interleaved<W::kSigned>(block, group.bytes + b * 256);
+        rows_store(group.scales + b * kMatMulGroup, rows_load_f16(row_pointers, offset));
+        if constexpr (W::kHasMinimum) {
+            rows_store(group.minima + b * kMatMulGroup, rows_load_f16(row_pointers, offset + W::kMinimumOffset));
+        }
+    }
+}
+
+// An interleaved group against T tokens.
+template <class W, int T>
+inline void group_times_tile(const InterleavedGroup& group, const MatMulInput& input, int64_t token, RowsF (&sums)[T]) {
+    // What store_interleaved has added to each byte.
+    constexpr int kZero = W::kZero + (W::kSigned ? kInterleavedZero : 0);
+    const int64_t n_blocks = input.n_cols / 32;
+    for (int t = 0; t < T; ++t) sums[t] = rows_splat(0.f);
+    for (int64_t b = 0; b < n_blocks; ++b) {
+        RowsI dots[T];
+        dot_interleaved<W::kSigned, T>(group.bytes + b * 256, input.q + token * input.n_cols + 32 * b, input.n_cols,
+                                       dots);
+        const RowsF row_scales = rows_load(group.scales + b * kMatMulGroup);
+        for (int t = 0; t < T; ++t) {
+            const int64_t at = (token + t) * n_blocks + b;
+            if constexpr (kZero != 0) dots[t] = rows_sub(dots[t], kZero * input.q_sum[at]);
+            sums[t] = rows_fma(rows_mul(row_scales, rows_splat(input.scale[at])), rows_convert(dots[t]), sums[t]);
+            if constexpr (W::kHasMinimum) {
+                const RowsF minima = rows_load(group.minima + b * kMatMulGroup);
+                sums[t] = rows_fma(minima, rows_splat(input.x_sum[at]), sums[t]);
+            }
+        }
+    }
+}
+
+template <class W, int T>
+inline void byte_tiles(const MatMulInput& input, const MatMulRows& rows, const InterleavedGroup& group, int64_t row,
+                       int n_valid, int64_t token, int64_t token_end) {
+    for (; token + T <= token_end; token += T) {
+        RowsF sums[T];
+        group_times_tile<W, T>(group, input, token, sums);
+        for (int t = 0; t < T; ++t) finish_rows(rows, token + t, row, n_valid, sums[t]);
+    }
+    if constexpr (T > 1) byte_tiles<W, T / 2>(input, rows, group, row, n_valid, token, token_end);
+}
+
+template <class W>
+void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
+    // Interleaving a group costs about as much as this many tokens gain by it.
+    constexpr int64_t kFewTokens = 6;
+    constexpr int64_t kTokenBlockBytes = 96 * 1024;
+    const int64_t n_blocks = input->n_cols / 32;
+    // A group that has fewer than 8 rows repeats its last one.
+    const auto pointers = [rows](int64_t row, const uint8_t*(&out)[kMatMulGroup]) {
+        const int64_t n_rows = rows->row_end - row;
+        const uint8_t* first = rows->weight + row * rows->row_bytes;
+        for (int r = 0; r < kMatMulGroup; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows->row_bytes;
+        return static_cast<int>(n_rows < kMatMulGroup ? n_rows : kMatMulGroup);
+    };
+    const uint8_t* row_pointers[kMatMulGroup];
+    if (!kInterleaves || input->n_tokens < kFewTokens) {
+        for (int64_t row = rows->row_begin; row < rows->row_end; row += kMatMulGroup) {
+            const int n_valid = pointers(row, row_pointers);
+            const uint8_t* next_group = rows->weight + (row + kMatMulGroup) * rows->row_bytes;
+            for (int64_t token = 0; token < input->n_tokens; ++token) {
+                finish_rows(*rows, token, row, n_valid, group_times_token<W>(row_pointers, *input, token, next_group));
+            }
+        }
+        return;
+    }
+    int64_t token_block = kTokenBlockBytes / input->n_cols / kByteTileTokens * kByteTileTokens;
+    if (token_block < kByteTileTokens) token_block = kByteTileTokens;
+    for (int64_t panel_row = rows->row_begin; panel_row < rows->row_end; panel_row += kMatMulPanel) {
+        const int64_t n_left = rows->row_end - panel_row;
+        const int64_t n_rows = n_left < kMatMulPanel ? n_left : kMatMulPanel;
+        const int64_t n_groups = (n_rows + kMatMulGroup - 1) / kMatMulGroup;
+        InterleavedGroup groups[kMatMulPanel / kMatMulGroup];
+        for (int64_t g = 0; g < n_groups; ++g) {
+            uint8_t* base = static_cast<uint8_t*>(scratch) + g * n_blocks * kMatMulGroup * (32 + 4 + 4);
+            float* scales = reinterpret_cast<float*>(base + n_blocks * kMatMulGroup * 32);
+            groups[g] = {base, scales, scales + n_blocks * kMatMulGroup};
+            pointers(panel_row + g * kMatMulGroup, row_pointers);
+            interleave_group<W>(row_pointers, n_blocks, groups[g]);
+        }
+        for (int64_t token = 0; token < input->n_tokens; token += token_block) {
+            const int64_t token_end = token + token_block < input->n_tokens ? token + token_block : input->n_tokens;
+            for (int64_t g = 0; g < n_groups; ++g) {
+                const int64_t n_of_group = n_rows - g * kMatMulGroup;
+                const int n_valid = static_cast<int>(n_of_group < kMatMulGroup ? n_of_group : kMatMulGroup);
+                byte_tiles<W, kByteTileTokens>(*input, *rows, groups[g], panel_row + g * kMatMulGroup, n_valid, token,
+                                               token_end);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+// The product with activations as floats. An output is the sum of kLanes partial sums, lane l over the columns
+// congruent to l, in ascending order: the one-token path and every tile run the same operations on the same numbers.
+
+// out[r, t] over `n_cols` columns for R rows and T tokens.
+template <class W, int R, int T>
+inline void float_tile(const uint8_t* const* rows, const float* x, int64_t x_stride, int64_t n_cols,
+                       float (&sums)[R][T]) {
+    VecF acc[R][T];
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) acc[r][t] = splat(0.f);
+    }
+    constexpr int kStep = W::kBlock > kLanes ? W::kBlock : kLanes;
+    int64_t col = 0;
+    for (; col + kStep <= n_cols; col += kStep) {
+        for (int64_t c = col; c < col + kStep; c += kLanes) {
+            VecF v[T];
+            for (int t = 0; t < T; ++t) v[t] = load(x + t * x_stride + c);
+            for (int r = 0; r < R; ++r) {
+                const VecF w = W::lanes(rows[r], c);
+                for (int t = 0; t < T; ++t) acc[r][t] = fma(w, v[t], acc[r][t]);
+            }
+        }
+    }
+    if constexpr (W::kBlock == 1) {
+        const int n = static_cast<int>(n_cols - col);
+        if (n != 0) {
+            for (int r = 0; r < R; ++r) {
+                const VecF w = W::lanes(rows[r], col, n);
+                for (int t = 0; t < T; ++t) acc[r][t] = fma(w, load(x + t * x_stride + col, n), acc[r][t]);
+            }
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        for (int t = 0; t < T; ++t) sums[r][t] = reduce_add(acc[r][t]);
+    }
+}
+
+inline void finish(const MatMulRows& rows, int64_t token, int64_t row, float sum) {
+    float* out = rows.out + token * rows.out_stride + row;
+    if (rows.bias != nullptr) sum += rows.bias[row];
+    *out = rows.accumulate ? *out + sum : sum;
+}
+
+// R rows, of which the first n_valid are stored, against tokens [token, token_end) in tiles of T and less.
+template <class W, int R, int T>
+inline void float_tiles(const MatMulInput& input, const MatMulRows& rows, const uint8_t* const* row_pointers,
+                        int64_t row, int n_valid, int64_t token, int64_t token_end) {
+    for (; token + T <= token_end; token += T) {
+        float sums[R][T];
+        float_tile<W, R, T>(row_pointers, input.x + token * input.x_stride, input.x_stride, input.n_cols, sums);
+        for (int r = 0; r < n_valid; ++r) {
+            for (int t = 0; t < T; ++t) finish(rows, token + t, row + r, sums[r][t]);
+        }
+    }
+    if constexpr (T > 1) float_tiles<W, R, T / 2>(input, rows, row_pointers, row, n_valid, token, token_end);
+}
+
+template <class W>
+void decode_row(const uint8_t* row, int64_t n_cols, float* out) {
+    int64_t col = 0;
+    for (; col + kLanes <= n_cols; col += kLanes) store(out + col, W::lanes(row, col));
+    if constexpr (W::kBlock == 1) {
+        const int n = static_cast<int>(n_cols - col);
+        if (n != 0) store(out + col, W::lanes(row, col, n), n);
+    }
+}
+
+template <class W>
+void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
+    constexpr int R = 4;
+    // Tokens whose activations stay in the second-level cache while a panel of rows passes.
+    constexpr int64_t kTokenBlockBytes = 128 * 1024;
+    // A row group that has fewer than R rows repeats its last one.
+    const auto pointers = [](const uint8_t* first, int64_t row_bytes, int64_t n_rows, const uint8_t*(&out)[R]) {
+        for (int r = 0; r < R; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * row_bytes;
+        return static_cast<int>(n_rows < R ? n_rows : R);
+    };
+    const uint8_t* row_pointers[R];
+    if (input->n_tokens == 1) {
+        for (int64_t row = rows->row_begin; row < rows->row_end; row += R) {
+            const uint8_t* first = rows->weight + row * rows->row_bytes;
+            const int n_valid = pointers(first, rows->row_bytes, rows->row_end - row, row_pointers);
+            float_tiles<W, R, 1>(*input, *rows, row_pointers, row, n_valid, 0, 1);
+        }
+        return;
+    }
+    int64_t token_block = kTokenBlockBytes / (4 * input->n_cols) / kFloatTileTokens * kFloatTileTokens;
+    if (token_block < kFloatTileTokens) token_block = kFloatTileTokens;
+    float* panel = static_cast<float*>(scratch);
+    for (int64_t panel_row = rows->row_begin; panel_row < rows->row_end; panel_row += kMatMulPanel) {
+        const int64_t n_left = rows->row_end - panel_row;
+        const int64_t n_rows = n_left < kMatMulPanel ? n_left : kMatMulPanel;
+        const uint8_t* source = rows->weight + panel_row * rows->row_bytes;
+        int64_t source_bytes = rows->row_bytes;
+        if constexpr (W::kType != KC_TYPE_F32) {
+            for (int64_t r = 0; r < n_rows; ++r)
+                decode_row<W>(source + r * source_bytes, input->n_cols, panel + r * input->n_cols);
+            source = reinterpret_cast<const uint8_t*>(panel);
+            source_bytes = 4 * input->n_cols;
+        }
+        for (int64_t token = 0; token < input->n_tokens; token += token_block) {
+            const int64_t token_end = token + token_block < input->n_tokens ? token + token_block : input->n_tokens;
+            for (int64_t r = 0; r < n_rows; r += R) {
+                const int n_valid = pointers(source + r * source_bytes, source_bytes, n_rows - r, row_pointers);
+                float_tiles<WeightF32, R, kFloatTileTokens>(*input, *rows, row_pointers, panel_row + r, n_valid, token,
+                                                            token_end);
+            }
+        }
+    }
+}
