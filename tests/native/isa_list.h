@@ -9,7 +9,7 @@ namespace kc_test {
 
 inline std::vector<const kc::Kernels*> all_kernels() {
     std::vector<const kc::Kernels*> all;
-    for (const kc::Isa isa : {kc::Isa::scalar, kc::Isa::avx2, kc::Isa::avx512}) {
+    for (const kc::Isa isa : {kc::Isa::scalar, kc::Isa::avx2, kc::Isa::avx512, kc::Isa::avx512vnni}) {
         if (const kc::Kernels* kernels = kc::find_kernels(isa)) all.push_back(kernels);
     }
     return all;

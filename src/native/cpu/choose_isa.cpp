@@ -59,9 +59,9 @@ Features detect() {
     features.avx512 = features.avx2 && zmm && f && dq && bw && vl;
     features.vnni = features.avx512 && (c >> 11 & 1);
 #ifdef KCACHE_EMULATE_AVX512
-    // The emulated units are made of AVX2; both are worth running.
+    // The emulated units are made of AVX2.
     features.avx512 = features.avx2;
-    features.vnni = features.avx2 && std::getenv("KCACHE_EMULATE_VNNI") != nullptr;
+    features.vnni = features.avx2;
 #endif
     return features;
 }
@@ -80,7 +80,9 @@ const Kernels* find_kernels(Isa isa) {
         case Isa::avx2:
             return features.avx2 ? &avx2::kernels : nullptr;
         case Isa::avx512:
-            return !features.avx512 ? nullptr : features.vnni ? &avx512vnni::kernels : &avx512::kernels;
+            return features.avx512 ? &avx512::kernels : nullptr;
+        case Isa::avx512vnni:
+            return features.vnni ? &avx512vnni::kernels : nullptr;
 #endif
         default:
             (void)features;
@@ -89,30 +91,21 @@ const Kernels* find_kernels(Isa isa) {
 }
 
 const Kernels& choose_kernels() {
+    // Best first.
+    static constexpr Isa kAll[] = {Isa::avx512vnni, Isa::avx512, Isa::avx2, Isa::scalar};
     const char* name = std::getenv("KCACHE_ISA");
-    if (name == nullptr || *name == 0) {
-        for (const Isa isa : {Isa::avx512, Isa::avx2}) {
-            if (const Kernels* kernels = find_kernels(isa)) return *kernels;
-        }
-        return *find_kernels(Isa::scalar);
-    }
-    Isa isa;
-    if (std::strcmp(name, "scalar") == 0) {
-        isa = Isa::scalar;
-    } else if (std::strcmp(name, "avx2") == 0) {
-        isa = Isa::avx2;
-    } else if (std::strcmp(name, "avx512") == 0) {
-        isa = Isa::avx512;
-    } else {
+    const bool any = name == nullptr || *name == 0;
+    if (!any && std::strcmp(name, "scalar") != 0 && std::strcmp(name, "avx2") != 0 &&
+        std::strcmp(name, "avx512") != 0) {
         fail(KC_ERR_ARGUMENT,
              "KCACHE_ISA is '%s'; it may be scalar, avx2 or avx512, or unset for the best of this machine", name);
     }
-    const Kernels* kernels = find_kernels(isa);
-    if (kernels == nullptr) {
-        fail(KC_ERR_UNSUPPORTED, "KCACHE_ISA asks for %s, which this machine cannot run; unset it for the best it can",
-             name);
+    for (const Isa isa : kAll) {
+        const Kernels* kernels = find_kernels(isa);
+        if (kernels != nullptr && (any || std::strcmp(name, kernels->name) == 0)) return *kernels;
     }
-    return *kernels;
+    fail(KC_ERR_UNSUPPORTED, "KCACHE_ISA asks for %s, which this machine cannot run; unset it for the best it can",
+         name);
 }
 
 }  // namespace kc

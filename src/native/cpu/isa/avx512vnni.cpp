@@ -14,7 +14,7 @@
 
 #include "cpu/isa/isa.h"
 
-#define KC_ISA Isa::avx512
+#define KC_ISA Isa::avx512vnni
 #define KC_ISA_NAME "avx512"
 #define KC_VNNI 1
 

@@ -20,7 +20,8 @@
 
 namespace kc {
 
-enum class Isa : int32_t { scalar, avx2, avx512 };
+// avx512vnni counts as avx512 to the outside: it adds the dot product instructions for bytes.
+enum class Isa : int32_t { scalar, avx2, avx512, avx512vnni };
 
 struct Kernels {
     Isa isa;
