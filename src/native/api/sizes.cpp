@@ -2,10 +2,7 @@
 #include "api/check.h"
 #include "api/guard.h"
 #include "cpu/isa/isa.h"
-#if __has_include("cpu/kernels/matmul.h")
 #include "cpu/kernels/matmul.h"
-#define KC_HAS_MATMUL 1
-#endif
 #if __has_include("cpu/kernels/stems.h")
 #include "cpu/kernels/stems.h"
 #define KC_HAS_ATTENTION 1
@@ -14,16 +11,11 @@
 using namespace kc;
 
 uint64_t kc_matrix_bytes(int32_t type, int64_t n_rows, int64_t n_cols) {
-#if KC_HAS_MATMUL
     const WeightBodies* weights = find_weight(find_kernels(Isa::scalar)->matmul, type);
     if (!weights || n_rows < 0 || n_cols < 0 || n_cols % weights->block != 0) return 0;
     const int64_t row_bytes = n_cols / weights->block * weights->block_bytes;
     if (row_bytes > 0 && n_rows > INT64_MAX / row_bytes) return 0;
     return static_cast<uint64_t>(n_rows * row_bytes);
-#else
-    (void)type, (void)n_rows, (void)n_cols;
-    return 0;
-#endif
 }
 
 uint64_t kc_block_bytes(int32_t codec, int32_t head_dim) {

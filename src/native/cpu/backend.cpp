@@ -8,10 +8,7 @@
 #include "core/error.h"
 #include "cpu/context.h"
 #include "cpu/kernels/elementwise.h"
-#if __has_include("cpu/kernels/matmul.h")
 #include "cpu/kernels/matmul.h"
-#define KC_HAS_MATMUL 1
-#endif
 #if __has_include("cpu/kernels/stems.h")
 #include "cpu/kernels/stems.h"
 #define KC_HAS_ATTENTION 1
@@ -59,15 +56,12 @@ void info(void* self, kc_context_info* out) {
     out->activations = context.activations;
     std::snprintf(out->isa, sizeof out->isa, "%s", context.kernels->name);
     std::snprintf(out->device, sizeof out->device, "%s", device_name().c_str());
-#if KC_HAS_MATMUL
     out->n_allocations += context.scratch.n_allocations();
-#endif
 }
 
 kc_spill* spill_create(void*, const char* dir) { return new Spill(dir); }
 Spill& as_spill(kc_spill* spill) { return *static_cast<Spill*>(spill); }
 
-#if KC_HAS_MATMUL
 void checked_embed(void* self, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out) {
     for (int64_t t = 0; t < n_tokens; ++t) {
         if (ids[t] >= 0 && ids[t] < table.n_rows) continue;
@@ -76,7 +70,6 @@ void checked_embed(void* self, const kc_matrix& table, const int32_t* ids, int64
     }
     embed(cpu(self), table, ids, n_tokens, out);
 }
-#endif
 
 }  // namespace
 
@@ -112,15 +105,9 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     backend.add = forward<add>;
     backend.softmax = forward<softmax>;
     backend.argmax = forward<argmax>;
-#if KC_HAS_MATMUL
     backend.reserve = forward<matmul_reserve>;
     backend.embed = checked_embed;
     backend.matmul = forward<matmul>;
-#else
-    backend.reserve = absent;
-    backend.embed = absent;
-    backend.matmul = absent;
-#endif
 #if KC_HAS_ATTENTION
     backend.kv_append = forward<kv_append>;
     backend.kv_decode = forward<kv_decode>;
