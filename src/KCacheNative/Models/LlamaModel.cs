@@ -1,0 +1,217 @@
+using KCacheNative.Formats;
+using KCacheNative.Runtime;
+
+namespace KCacheNative.Models;
+
+/// <summary>Takes logits as a forward computes them.</summary>
+/// <param name="firstRow">Index of the first row among the rows that the batch asked for.</param>
+/// <param name="logits">[rows, vocabulary]; valid during the call, and free to be overwritten.</param>
+public delegate void LogitsReader(int firstRow, Tensor logits);
+
+/// <summary>
+/// A Llama: weights in the mapped file, activations allocated once. Not for concurrent use; the file must stay open until this is disposed.
+/// </summary>
+public sealed class LlamaModel : IDisposable
+{
+    internal const string EmbeddingName = "token_embd.weight";
+
+    private const int LogitBytesOfScoring = 16 << 20;
+
+    private readonly ComputeContext _context;
+    private readonly ModelWeights _weights;
+    private readonly ModelActivations _activations;
+    private readonly DeviceBuffer _inverseFrequencies;
+    private readonly LlamaLayer[] _layers;
+    private readonly Matrix _embedding;
+    private readonly Matrix _output;
+    private readonly Tensor _outputNorm;
+    private int _rows;
+
+    /// <summary>Takes a model from a file.</summary>
+    /// <param name="context">What computes.</param>
+    /// <param name="file">The model.</param>
+    /// <param name="batchTokens">Most tokens of a forward.</param>
+    /// <param name="logitRows">Most rows of logits of a forward that reads <see cref="Logits"/>.</param>
+    /// <exception cref="ModelFormatException">The file holds something that is not computed here, or lacks something.</exception>
+    public LlamaModel(ComputeContext context, GgufFile file, int batchTokens = CacheOptions.DefaultBatchTokens, int logitRows = 1)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(batchTokens);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(logitRows);
+        _context = context;
+        Config = ModelConfig.FromGguf(file);
+        _weights = new ModelWeights(context, file);
+        try
+        {
+            _embedding = _weights.Matrix(EmbeddingName, Config.VocabularySize, Config.Dimension);
+            _outputNorm = _weights.Vector("output_norm.weight", Config.Dimension);
+            _output = _weights.Has("output.weight") ? _weights.Matrix("output.weight", Config.VocabularySize, Config.Dimension) : _embedding;
+            _layers = [.. Enumerable.Range(0, Config.Layers).Select(index => new LlamaLayer(_weights, Config, index))];
+            _weights.CheckAllUsed();
+            _inverseFrequencies = InverseFrequencies(context, Config);
+            _activations = new ModelActivations(context, Config, batchTokens, logitRows);
+            foreach (int columns in (ReadOnlySpan<int>)[Config.Dimension, Config.FeedForwardDimension, Config.QueryHeads * Config.HeadDimension])
+                context.Reserve(batchTokens, columns);
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The shape of the model.</summary>
+    public ModelConfig Config { get; }
+
+    /// <summary>What computes.</summary>
+    public ComputeContext Context => _context;
+
+    /// <summary>Most tokens of a forward.</summary>
+    public int BatchTokens => _activations.BatchTokens;
+
+    /// <summary>The logits of the last forward that had no reader: [rows asked for, vocabulary]; overwritten by the next forward.</summary>
+    public Tensor Logits => _activations.Logits.Take(Math.Max(_rows, 1));
+
+    /// <summary>
+    /// Runs new tokens through all layers. When it returns, the cache has them; after an exception it is as before.
+    /// </summary>
+    /// <param name="cache">The cache of the sequences.</param>
+    /// <param name="batch">The new tokens, and behind which of them logits are wanted.</param>
+    /// <param name="reader">Takes the logits in chunks, so that any number of rows needs little memory; null: they lie in <see cref="Logits"/>.</param>
+    /// <param name="progress">Told the number of layers done.</param>
+    /// <param name="cancellationToken">Looked at between layers.</param>
+    /// <exception cref="ArgumentException">An id is not in the vocabulary, or the batch does not fit.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="KCacheException">The context or the pool is full, or the disk failed.</exception>
+    public void Forward(
+        KvCache cache,
+        ForwardBatch batch,
+        LogitsReader? reader = null,
+        IProgress<int>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(cache);
+        Prepare(cache, batch, reader is not null);
+        int n = batch.Tokens;
+        var (x, h) = (_activations.Residual.Take(n), _activations.Normed.Take(n));
+        var (q, k, v) = (_activations.Query.Take(n), _activations.Key.Take(n), _activations.Value.Take(n));
+        var (gate, up) = (_activations.Gate.Take(n), _activations.Up.Take(n));
+        var (attended, rope) = (_activations.Attended.Take(n), _activations.RopeTable.Take(n));
+
+        cache.Begin(batch.Entries);
+        try
+        {
+            Ops.RopeTable(_context, _activations.Positions(n), _inverseFrequencies.Tensor(0, Config.RopeDimension / 2), 1, rope);
+            Ops.Embed(_context, _embedding, _activations.Ids(n), x);
+            for (int index = 0; index < _layers.Length; index++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                var layer = _layers[index];
+                Ops.RmsNorm(_context, x, layer.AttentionNorm, Config.NormEpsilon, h);
+                Ops.MatMul(_context, h, [new(layer.Query, q, layer.QueryBias), new(layer.Key, k, layer.KeyBias), new(layer.Value, v, layer.ValueBias)]);
+                NormHeads(q, layer.QueryNorm);
+                NormHeads(k, layer.KeyNorm);
+                Ops.Rope(_context, rope, Config.RopePairing, q);
+                Ops.Rope(_context, rope, Config.RopePairing, k);
+                cache.Append(index, k, v);
+                cache.Attend(index, q, attended);
+                Ops.MatMul(_context, attended, new MatMulOutput(layer.Output, x, layer.OutputBias, Accumulate: true));
+
+                Ops.RmsNorm(_context, x, layer.FeedForwardNorm, Config.NormEpsilon, h);
+                Ops.MatMul(_context, h, [new(layer.Gate, gate), new(layer.Up, up)]);
+                Ops.SwiGlu(_context, gate, up, gate);
+                Ops.MatMul(_context, gate, new MatMulOutput(layer.Down, x, Accumulate: true));
+                progress?.Report(index + 1);
+            }
+
+            ComputeLogits(batch.RowsOfLogits, reader, cancellationToken);
+            cache.Commit();
+        }
+        catch
+        {
+            cache.Rollback();
+            throw;
+        }
+    }
+
+    /// <summary>Frees the activations; the file stays open.</summary>
+    public void Dispose()
+    {
+        _activations?.Dispose();
+        _inverseFrequencies?.Dispose();
+        _weights.Dispose();
+    }
+
+    private static DeviceBuffer InverseFrequencies(ComputeContext context, ModelConfig config)
+    {
+        int pairs = config.RopeDimension / 2;
+        var buffer = new DeviceBuffer(context, pairs * sizeof(float));
+        Span<float> values = new float[pairs];
+        for (int pair = 0; pair < pairs; pair++)
+            values[pair] = (float)(Math.Pow(config.RopeBase, -2.0 * pair / config.RopeDimension) / config.RopeFactor);
+        buffer.Write(0, System.Runtime.InteropServices.MemoryMarshal.AsBytes(values));
+        return buffer;
+    }
+
+    private void NormHeads(Tensor x, Tensor weight)
+    {
+        if (!weight.IsEmpty)
+            Ops.RmsNorm(_context, x.HeadsAsRows(), weight, Config.NormEpsilon, x.HeadsAsRows());
+    }
+
+    private void Prepare(KvCache cache, ForwardBatch batch, bool hasReader)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        if (batch.Tokens == 0)
+            throw new ArgumentException("the batch is empty", nameof(batch));
+        if (batch.Tokens > BatchTokens)
+            throw new ArgumentException($"a batch of {batch.Tokens} tokens exceeds the {BatchTokens} that the model was loaded for", nameof(batch));
+        int nLogitRows = batch.RowsOfLogits.Length;
+        if (!hasReader && nLogitRows > _activations.LogitRows)
+            throw new ArgumentException(
+                $"{nLogitRows} rows of logits exceed the {_activations.LogitRows} that the model was loaded for; take them with a reader", nameof(batch));
+        if (hasReader)
+            _activations.GrowLogits(_context, (int)Math.Clamp(LogitBytesOfScoring / sizeof(float) / Config.VocabularySize, 1, BatchTokens));
+
+        foreach (int id in batch.Ids)
+        {
+            if ((uint)id >= (uint)Config.VocabularySize)
+                throw new ArgumentOutOfRangeException(nameof(batch), id, $"the token id is not in the vocabulary of {Config.VocabularySize} tokens");
+        }
+
+        batch.Ids.CopyTo(_activations.Ids(batch.Tokens));
+        var positions = _activations.Positions(batch.Tokens);
+        int row = 0;
+        foreach (ref readonly var entry in batch.Entries)
+        {
+            int position = cache.Length(entry.Sequence);
+            for (int i = 0; i < entry.Tokens; i++)
+                positions[row++] = position + i;
+        }
+    }
+
+    private void ComputeLogits(ReadOnlySpan<int> rows, LogitsReader? reader, CancellationToken cancellationToken)
+    {
+        _rows = rows.Length;
+        if (rows.IsEmpty)
+            return;
+        // The rows ascend, so none is overwritten before it was moved.
+        var x = _activations.Residual;
+        for (int i = 0; i < rows.Length; i++)
+        {
+            if (rows[i] != i)
+                x.Row(rows[i]).CopyTo(x.Row(i));
+        }
+
+        var h = _activations.Normed.Take(rows.Length);
+        Ops.RmsNorm(_context, x.Take(rows.Length), _outputNorm, Config.NormEpsilon, h);
+        for (int first = 0; first < rows.Length; first += _activations.LogitRows)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            int count = Math.Min(_activations.LogitRows, rows.Length - first);
+            var logits = _activations.Logits.Take(count);
+            Ops.MatMul(_context, h.Slice(first, count), new MatMulOutput(_output, logits));
+            reader?.Invoke(first, logits);
+        }
+    }
+}
