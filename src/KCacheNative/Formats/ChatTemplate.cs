@@ -10,7 +10,7 @@ public sealed partial class ChatTemplate
 {
     private const string TemplateKey = "tokenizer.chat_template";
     private const string TurnStart = "<|im_start|>";
-    private const string TurnEnd = "<|im_end|>";
+    internal const string TurnEnd = "<|im_end|>";
     private const string Supported = "supported is ChatML without tools (<|im_start|>role, content, <|im_end|>): use such a model, or give a plain prompt";
 
     private ChatTemplate(string? defaultSystemMessage) => DefaultSystemMessage = defaultSystemMessage;
