@@ -6,8 +6,8 @@ public static class AllocatedBytes
     private const int Rounds = 5;
 
     /// <summary>
-    /// The least that any of a few runs allocates on this thread. A collection within a run, caused by another thread, retires this thread's
-    /// allocation buffer and counts its unused rest; the least of several runs is free of that.
+    /// The least that any of a few runs allocates on this thread. A collection within a run, caused by another thread, retires this
+    /// thread's allocation buffer and counts its unused rest; the least of several runs is free of that.
     /// </summary>
     public static long Least(Action action)
     {

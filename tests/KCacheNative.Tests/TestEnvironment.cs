@@ -1,6 +1,6 @@
 namespace KCacheNative.Tests;
 
-/// <summary>Where the tests find the repository and the test data beside it. Tests whose data is missing are skipped with a sentence.</summary>
+/// <summary>Where the tests find the repository and the data beside it. Tests without their data are skipped with a sentence.</summary>
 public static class TestEnvironment
 {
     /// <summary>The folder that holds KCacheNative.sln.</summary>
@@ -14,7 +14,8 @@ public static class TestEnvironment
 
     /// <summary>A file of the demonstration model's folder, or the test is skipped.</summary>
     public static string Demo(string relativePath) => ExistingOrIgnore(
-        Path.Combine(RepositoryRoot, "src", "demo-model", relativePath), "the demonstration model's folder src/demo-model has no such file");
+        Path.Combine(RepositoryRoot, "src", "demo-model", relativePath),
+        "the demonstration model's folder src/demo-model has no such file");
 
     /// <summary>A file of the test data beside the repository (or in KCACHE_SHARED), or the test is skipped.</summary>
     public static string Shared(string relativePath)
@@ -23,7 +24,8 @@ public static class TestEnvironment
             ? set
             : Path.Combine(RepositoryRoot, "..", "shared");
         return ExistingOrIgnore(
-            Path.GetFullPath(Path.Combine(folder, relativePath)), "set KCACHE_SHARED to the folder of the shared test data to run this test");
+            Path.GetFullPath(Path.Combine(folder, relativePath)),
+            "set KCACHE_SHARED to the folder of the shared test data to run this test");
     }
 
     private static string ExistingOrIgnore(string path, string sentence)

@@ -2,7 +2,7 @@ using System.Text;
 
 namespace KCacheNative.Formats;
 
-/// <summary>A rendered conversation: control tokens and plain text in alternation, so that no content can pass for a control token.</summary>
+/// <summary>A rendered conversation: control tokens and plain text in alternation, so that no content passes for a control token.</summary>
 public sealed class ChatRendering
 {
     private readonly List<(string Text, bool IsControl)> _segments = [];
@@ -48,7 +48,8 @@ public sealed class ChatRendering
             else if (tokenizer.TryGetId(text, out int id))
                 ids.Add(id);
             else
-                throw new KCacheException($"the chat template writes '{text}', which is no token of the model; use a model with a vocabulary for chats.");
+                throw new KCacheException(
+                    $"the chat template writes '{text}', which is no token of the model; use a model with a vocabulary for chats.");
         }
 
         return [.. ids];

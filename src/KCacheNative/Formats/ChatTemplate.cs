@@ -8,10 +8,13 @@ namespace KCacheNative.Formats;
 /// </summary>
 public sealed partial class ChatTemplate
 {
+    /// <summary>The control token that ends a turn.</summary>
+    internal const string TurnEnd = "<|im_end|>";
+
     private const string TemplateKey = "tokenizer.chat_template";
     private const string TurnStart = "<|im_start|>";
-    internal const string TurnEnd = "<|im_end|>";
-    private const string Supported = "supported is ChatML without tools (<|im_start|>role, content, <|im_end|>): use such a model, or give a plain prompt";
+    private const string Supported =
+        "supported is ChatML without tools (<|im_start|>role, content, <|im_end|>): use such a model, or give a plain prompt";
 
     private ChatTemplate(string? defaultSystemMessage) => DefaultSystemMessage = defaultSystemMessage;
 
@@ -36,7 +39,12 @@ public sealed partial class ChatTemplate
         string template = metadata.GetString(TemplateKey);
         var match = ChatMl().Match(template);
         if (!match.Success)
-            throw metadata.Invalid(TemplateKey, $"the chat template is not supported: '{template[..Math.Min(60, template.Length)]}…'", Supported);
+        {
+            string beginning = template[..Math.Min(60, template.Length)];
+            throw metadata.Invalid(TemplateKey, $"the chat template is not supported: '{beginning}…'", Supported);
+        }
+
+
         var system = match.Groups["system"];
         return new ChatTemplate(system.Success ? Unescape(system.Value) : null);
     }
@@ -91,7 +99,8 @@ public sealed partial class ChatTemplate
 
     // ChatML in the template language: an optional default for add_generation_prompt, a loop over the messages with an optional default
     // system message, a turn per message, the generation prompt. Blanks are allowed only where the language removes them (trim_blocks,
-    // lstrip_blocks and '-'), since all others would be part of the text. No repetition is followed by another of the same characters: matching takes linear time.
+    // lstrip_blocks and '-'), since all others would be part of the text. No repetition is followed by another of the same characters:
+    // matching takes linear time.
     private const string BlockThenBlock = @"(-%\}\s*\{%-?|%\}\s*\{%-|%\}(\n[\ \t]*)?\{%)\s*";
     private const string BlockThenOutput = @"(-%\}\s*\{\{-?|%\}\s*\{\{-|%\}\n?\{\{)\s*";
     private const string OutputThenBlock = @"\s*(-\}\}\s*\{%-?|\}\}\s*\{%-|\}\}\{%)\s*";
@@ -103,7 +112,8 @@ public sealed partial class ChatTemplate
 
     private const string SystemMessage =
         "(" + BlockThenBlock + @"if\ loop\.first\ and\ messages\[0\]\['role'\]\ !=\ 'system'\s*" + BlockThenOutput
-        + @"'<\|im_start\|>system" + LineEnd + @"(?<system>([^'\\]|\\n|\\')*?)<\|im_end\|>" + LineEnd + "'" + OutputThenBlock + @"endif\s*)?";
+        + @"'<\|im_start\|>system" + LineEnd + @"(?<system>([^'\\]|\\n|\\')*?)<\|im_end\|>" + LineEnd + "'"
+        + OutputThenBlock + @"endif\s*)?";
 
     private const string Turn =
         BlockThenOutput + @"'<\|im_start\|>'\s*\+\s*message(\['role'\]|\.role)\s*\+\s*'" + LineEnd

@@ -39,7 +39,7 @@ internal unsafe ref struct GgufCursor(ModelMemory memory)
 
     internal ulong ReadUInt64(string what) => BinaryPrimitives.ReadUInt64LittleEndian(Take(8, what));
 
-    /// <summary>A count of things that take at least <paramref name="leastBytes"/> bytes each: never more than the file has room for.</summary>
+    /// <summary>A count of things that take at least <paramref name="leastBytes"/> bytes each: never more than there is room for.</summary>
     internal int ReadCount(int leastBytes, string what)
     {
         ulong count = ReadUInt64(what);

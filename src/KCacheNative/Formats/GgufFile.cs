@@ -62,7 +62,7 @@ public sealed class GgufFile : IDisposable
     /// <exception cref="ModelFormatException">The bytes are damaged or no GGUF file of version 2 or 3.</exception>
     public static GgufFile FromMemory(ReadOnlyMemory<byte> bytes, string name = "memory") => new(ModelMemory.Pin(name, bytes), null);
 
-    /// <summary>Reads a file that lies in unmanaged memory, which must outlive this object; copied where it is not aligned to 64 bytes.</summary>
+    /// <summary>Reads a file that lies in unmanaged memory, which must outlive this object; copied if not aligned to 64 bytes.</summary>
     /// <param name="pointer">The first byte.</param>
     /// <param name="lengthBytes">Bytes of the whole file.</param>
     /// <param name="name">What messages call it.</param>
@@ -84,10 +84,11 @@ public sealed class GgufFile : IDisposable
     public GgufTensor GetTensor(string name) => TryGetTensor(name, out var tensor)
         ? tensor
         : throw new ModelFormatException(
-            Name, $"tensor '{name}'", $"it is missing among the {Tensors.Count} tensors of the file", "use a complete file of a supported architecture");
+            Name, $"tensor '{name}'", $"it is missing among the {Tensors.Count} tensors of the file",
+            "use a complete file of a supported architecture");
 
     /// <summary>
-    /// Touches every page, so that a mapped file is read from the disk now, in order and with progress, and not piecemeal by the first tokens.
+    /// Touches every page, so that a mapped file is read from the disk now, in order and with progress, not piecemeal by the first tokens.
     /// </summary>
     /// <param name="progress">Told every few megabytes.</param>
     /// <param name="cancellationToken">Stops the reading; the file stays usable.</param>

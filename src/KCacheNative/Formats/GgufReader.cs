@@ -224,7 +224,8 @@ internal ref struct GgufReader
 
         var type = (GgufTensorType)_cursor.ReadUInt32("the type");
         if (!GgufTensorTypeInfo.TryGet(type, out var info))
-            throw _cursor.Fail($"the tensor type {(uint)type} is unknown", "convert the model to one of " + GgufTensorTypeInfo.ComputableNames);
+            throw _cursor.Fail($"the tensor type {(uint)type} is unknown",
+                $"convert the model to one of {GgufTensorTypeInfo.ComputableNames}");
         if (dimensions[0] % info.BlockElements != 0)
             throw _cursor.Fail($"its rows have {dimensions[0]} elements, no multiple of the {info.BlockElements} of a block of {type}");
         UInt128 bytes = elements / (UInt128)info.BlockElements * (UInt128)info.BlockBytes;
@@ -259,7 +260,10 @@ internal ref struct GgufReader
             var (before, after) = (byOffset[i - 1], byOffset[i]);
             _cursor.Place = new GgufPlace("tensor", -1, after.Name);
             if (before.Offset + before.Bytes > after.Offset)
-                throw _cursor.Fail($"it begins at offset {after.Offset}, within '{before.Name}', which ends at {before.Offset + before.Bytes}");
+            {
+                throw _cursor.Fail(
+                    $"it begins at offset {after.Offset}, within '{before.Name}', which ends at {before.Offset + before.Bytes}");
+            }
         }
 
         return tensors;

@@ -22,7 +22,7 @@ public sealed unsafe class GgufTensor
     /// <summary>The name, unique within the file.</summary>
     public string Name { get; }
 
-    /// <summary>Elements along each dimension in GGUF's order: the first is contiguous (a matrix is [columns, rows]). 1 to 4 of them.</summary>
+    /// <summary>Elements along each of 1 to 4 dimensions in GGUF's order: the first is contiguous (a matrix is [columns, rows]).</summary>
     public ReadOnlySpan<long> Dimensions => _dimensions;
 
     /// <summary>How the elements are stored.</summary>

@@ -56,7 +56,7 @@ public sealed class Tokenizer
     internal int LongestTokenBytes { get; }
 
     /// <summary>Builds the tokenizer from the metadata of a file.</summary>
-    /// <exception cref="ModelFormatException">A key is missing, contradicts another, or asks for something that is not supported.</exception>
+    /// <exception cref="ModelFormatException">A key is missing, contradicts another, or asks for what is not supported.</exception>
     public static Tokenizer FromGguf(GgufFile file)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -66,7 +66,7 @@ public sealed class Tokenizer
     /// <summary>Text to token ids, without a beginning token. Lone surrogates count as U+FFFD.</summary>
     /// <param name="text">Any text.</param>
     /// <param name="recognizeControl">
-    /// Whether control tokens spelled out in the text become those tokens. Leave it false for what users write: then nobody can forge a turn.
+    /// Whether control tokens spelled out in the text become those tokens. Leave it false for what users write: nobody then forges a turn.
     /// </param>
     public int[] Encode(string text, bool recognizeControl = false)
     {
@@ -177,6 +177,7 @@ public sealed class Tokenizer
     private void CheckId(int id)
     {
         if (id < 0 || id >= VocabularySize)
-            throw new ArgumentOutOfRangeException(nameof(id), id, $"The token id {id} is not in the vocabulary of {VocabularySize} tokens.");
+            throw new ArgumentOutOfRangeException(nameof(id), id,
+                $"The token id {id} is not in the vocabulary of {VocabularySize} tokens.");
     }
 }

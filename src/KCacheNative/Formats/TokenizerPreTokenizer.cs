@@ -8,7 +8,7 @@ namespace KCacheNative.Formats;
 /// It matches by hand and by code point, because .NET's regular expressions see characters beyond U+FFFF as two halves without a category.
 /// </summary>
 /// <remarks>
-/// Source: GPT-2's encoder.py: <c>'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+</c>; every character is matched.
+/// Source: GPT-2's encoder.py, <c>'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+</c>.
 /// </remarks>
 internal sealed class TokenizerPreTokenizer(bool isolatesDigits) : PreTokenizer
 {

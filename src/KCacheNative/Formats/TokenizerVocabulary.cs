@@ -30,10 +30,14 @@ internal sealed class TokenizerVocabulary
         _metadata = file.Metadata;
         string model = _metadata.GetString(Prefix + "model");
         if (model != "gpt2")
-            throw _metadata.Invalid(Prefix + "model", $"the tokenizer '{model}' is not supported", "use a model with the tokenizer gpt2 (byte-level BPE)");
+            throw _metadata.Invalid(
+                Prefix + "model", $"the tokenizer '{model}' is not supported", "use a model with the tokenizer gpt2 (byte-level BPE)");
         string pre = _metadata.GetString(Prefix + "pre", "default");
         PreTokenizer = TokenizerPreTokenizer.ByName(pre)
-            ?? throw _metadata.Invalid(Prefix + "pre", $"the pre-tokenizer '{pre}' is not supported", $"use a model with one of: {TokenizerPreTokenizer.SupportedNames}");
+            ?? throw _metadata.Invalid(
+                Prefix + "pre",
+                $"the pre-tokenizer '{pre}' is not supported",
+                $"use a model with one of: {TokenizerPreTokenizer.SupportedNames}");
 
         Tokens = _metadata.GetStrings(TokensKey).ToArray();
         _ids = IndexTokens();
@@ -137,16 +141,20 @@ internal sealed class TokenizerVocabulary
 
     private void CheckMerges()
     {
+        var seen = new HashSet<string>(Merges.Length, StringComparer.Ordinal);
         for (int rank = 0; rank < Merges.Length; rank++)
         {
             string merge = Merges[rank];
             int blank = merge.IndexOf(' ');
             if (blank <= 0 || blank == merge.Length - 1 || merge.IndexOf(' ', blank + 1) >= 0)
                 throw _metadata.Invalid(MergesKey, $"merge {rank} is '{merge}', expected two tokens with a blank between them");
+            if (!seen.Add(merge))
+                throw _metadata.Invalid(MergesKey, $"merge {rank}, '{merge}', occurs twice");
             foreach (string token in (ReadOnlySpan<string>)[merge[..blank], merge[(blank + 1)..], merge.Remove(blank, 1)])
             {
                 if (!_ids.TryGetValue(token, out int id) || !IsMergeable(id))
-                    throw _metadata.Invalid(MergesKey, $"merge {rank}, '{merge}', needs the token '{token}', which is not in the vocabulary");
+                    throw _metadata.Invalid(
+                        MergesKey, $"merge {rank}, '{merge}', needs the token '{token}', which is not in the vocabulary");
             }
         }
     }

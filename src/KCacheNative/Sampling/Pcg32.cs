@@ -4,7 +4,7 @@ namespace KCacheNative.Sampling;
 /// The generator PCG-XSH-RR 64/32: a linear congruential state of 64 bits, output permuted to 32. Own code, so that a seed gives the same
 /// numbers on every platform and version of .NET.
 /// </summary>
-/// <remarks>Source: M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms", 2014; pcg_basic.c.</remarks>
+/// <remarks>Source: M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms", 2014.</remarks>
 internal struct Pcg32
 {
     private const ulong Multiplier = 6364136223846793005;

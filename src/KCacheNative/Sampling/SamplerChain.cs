@@ -1,8 +1,8 @@
 namespace KCacheNative.Sampling;
 
 /// <summary>
-/// Chooses the next token from logits: bias, penalties, top-k, top-p, min-p, temperature, draw (the order of <see cref="SamplingOptions"/>).
-/// It depends on nothing but its options, seed, accepted tokens and the logits, and allocates only when constructed. Not for concurrent use.
+/// Chooses the next token from logits: bias, penalties, top-k, top-p, min-p, temperature, draw. The result depends on nothing
+/// but options, seed, accepted tokens and logits. Allocates only when constructed. Not for concurrent use.
 /// </summary>
 public sealed class SamplerChain
 {
@@ -69,7 +69,8 @@ public sealed class SamplerChain
     public void Accept(int token)
     {
         if (token < 0 || token >= _logits.Length)
-            throw new ArgumentOutOfRangeException(nameof(token), token, $"The token id {token} is not in the vocabulary of {_logits.Length} tokens.");
+            throw new ArgumentOutOfRangeException(nameof(token), token,
+                $"The token id {token} is not in the vocabulary of {_logits.Length} tokens.");
         _history.Add(token);
     }
 
@@ -121,7 +122,8 @@ public sealed class SamplerChain
             // Written so that NaN enters the branch too.
             if (!(logits[token] < float.PositiveInfinity))
                 throw new KCacheException(
-                    $"the logit of token {token} is {logits[token]}; the model file is damaged or its numbers overflow: check the file, or compute with f32 activations.");
+                    $"the logit of token {token} is {logits[token]}; the model file is damaged or its numbers overflow: "
+                    + "check the file, or compute with f32 activations.");
             if (logits[token] > logits[best])
                 best = token;
         }

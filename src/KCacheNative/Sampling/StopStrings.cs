@@ -71,7 +71,7 @@ public sealed class StopStrings
         Array.Clear(_matched);
     }
 
-    /// <summary>Returns all withheld text but so many characters at its end, which stay withheld, or are dropped once a string is found.</summary>
+    /// <summary>Returns the withheld text but its last characters, which stay withheld, or are dropped if a string is found.</summary>
     private string Release(int keep)
     {
         int shown = _withheld.Length - keep;

@@ -3,7 +3,7 @@ using KCacheNative.Formats;
 
 namespace KCacheNative.Tests.Formats;
 
-/// <summary>Conversations as the models' own templates render them; content never becomes a control token; other templates are refused.</summary>
+/// <summary>Conversations as the models' own templates render them; content stays text; other templates are refused.</summary>
 public sealed class ChatTemplateTests
 {
     private const string TemplateKey = "tokenizer.chat_template";
@@ -35,7 +35,8 @@ public sealed class ChatTemplateTests
                 .Select(m => new ChatMessage(m.GetProperty("role").GetString()!, m.GetProperty("content").GetString()!)).ToArray();
             var rendering = template.Render(messages);
             Assert.That(rendering.Text, Is.EqualTo(chat.GetProperty("text").GetString()));
-            Assert.That(rendering.EncodePrompt(tokenizer), Is.EqualTo(chat.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())));
+            Assert.That(rendering.EncodePrompt(tokenizer),
+                Is.EqualTo(chat.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())));
             count++;
         }
 
@@ -54,7 +55,8 @@ public sealed class ChatTemplateTests
         var rendering = template.Render([new("user", content)]);
         Assert.That(template.DefaultSystemMessage, Is.Null);
         Assert.That(rendering.Text, Is.EqualTo(prompt));
-        Assert.That(rendering.EncodePrompt(Tokenizer.FromGguf(file)), Is.EqualTo(chat.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())));
+        Assert.That(rendering.EncodePrompt(Tokenizer.FromGguf(file)),
+            Is.EqualTo(chat.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())));
     }
 
     [Test]
@@ -67,7 +69,8 @@ public sealed class ChatTemplateTests
         int[] ids = rendering.Encode(tokenizer);
         Assert.That(rendering.Text, Is.EqualTo($"<|im_start|>user\n{forged}<|im_end|>\n<|im_start|>assistant\n"));
         Assert.That(tokenizer.Decode(ids, showControl: true), Is.EqualTo(rendering.Text));
-        Assert.That(ids.Count(id => tokenizer.KindOf(id) == TokenKind.Control), Is.EqualTo(3), "the turn's beginning and end, the next turn's beginning");
+        Assert.That(ids.Count(id => tokenizer.KindOf(id) == TokenKind.Control), Is.EqualTo(3),
+            "the turn's beginning and end, the next turn's beginning");
     }
 
     [TestCase("")]
@@ -107,12 +110,14 @@ public sealed class ChatTemplateTests
     private static IEnumerable<TestCaseData> Spellings()
     {
         yield return new TestCaseData(Plain.Replace("\n", "\\n")).SetArgDisplayNames("escaped line ends");
-        yield return new TestCaseData(Plain.Replace("['role']", ".role").Replace("['content']", ".content")).SetArgDisplayNames("attributes");
+        yield return new TestCaseData(Plain.Replace("['role']", ".role").Replace("['content']", ".content"))
+            .SetArgDisplayNames("attributes");
         yield return new TestCaseData(Plain.Replace("'<|im_end|>' + '\n'", "'<|im_end|>\n'")).SetArgDisplayNames("joined literals");
         yield return new TestCaseData(Plain.Replace("%}", "%}\n")).SetArgDisplayNames("a line end after each block");
         yield return new TestCaseData(Plain.Replace("{%", "\n  {%-").Replace("%}", "-%}\n  ")[3..]).SetArgDisplayNames("trimmed blocks");
         yield return new TestCaseData(
-            "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}" + Plain).SetArgDisplayNames("a default flag");
+            "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}" + Plain)
+            .SetArgDisplayNames("a default flag");
     }
 
     [TestCaseSource(nameof(Spellings))]
@@ -123,7 +128,8 @@ public sealed class ChatTemplateTests
     {
         yield return new TestCaseData("").SetArgDisplayNames("empty");
         yield return new TestCaseData("[INST] {{ messages[0]['content'] }} [/INST]").SetArgDisplayNames("another format");
-        yield return new TestCaseData(Plain.Replace("message['content']", "message['content'] | trim")).SetArgDisplayNames("trimmed content");
+        yield return new TestCaseData(Plain.Replace("message['content']", "message['content'] | trim"))
+            .SetArgDisplayNames("trimmed content");
         yield return new TestCaseData(Plain.Replace("<|im_end|>", "<|end|>")).SetArgDisplayNames("another end token");
         yield return new TestCaseData(Plain.Replace("}}{% endfor", "}}\n{% endfor")).SetArgDisplayNames("a line end that is output");
         yield return new TestCaseData(Plain.Replace("%}{{", "%} {{")).SetArgDisplayNames("a blank that is output");
@@ -131,13 +137,16 @@ public sealed class ChatTemplateTests
         yield return new TestCaseData("{{ bos_token }}" + Plain).SetArgDisplayNames("something before it");
         yield return new TestCaseData(WithSystem.Replace("!= 'system'", "== 'user'")).SetArgDisplayNames("another condition");
         yield return new TestCaseData(new string(' ', 1 << 20)).SetArgDisplayNames("a megabyte of blanks");
-        yield return new TestCaseData("{% for message in messages" + new string(' ', 1 << 20) + "%").SetArgDisplayNames("a megabyte of blanks in a block");
-        yield return new TestCaseData(WithSystem[..WithSystem.IndexOf("brief", StringComparison.Ordinal)] + new string('<', 1 << 20)).SetArgDisplayNames("a megabyte in a literal");
+        yield return new TestCaseData("{% for message in messages" + new string(' ', 1 << 20) + "%")
+            .SetArgDisplayNames("a megabyte of blanks in a block");
+        yield return new TestCaseData(WithSystem[..WithSystem.IndexOf("brief", StringComparison.Ordinal)] + new string('<', 1 << 20))
+            .SetArgDisplayNames("a megabyte in a literal");
     }
 
     [TestCaseSource(nameof(Others))]
     public void OtherTemplatesAreRefused(string template) =>
-        Assert.That(() => Recognise(template), Throws.TypeOf<ModelFormatException>().With.Message.Contains(TemplateKey).And.Message.Contains("supported is ChatML"));
+        Assert.That(() => Recognise(template), Throws.TypeOf<ModelFormatException>().With.Message.Contains(TemplateKey)
+            .And.Message.Contains("supported is ChatML"));
 
     [TestCase("qwen-2.5")]
     [TestCase("llama-3.1")]
@@ -158,7 +167,8 @@ public sealed class ChatTemplateTests
 
     [Test]
     public void AVocabularyWithoutTheControlTokensIsNamed() => Assert.That(
-        () => Recognise(Plain).Render(Hello).Encode(TokenizerFile.Build()), Throws.TypeOf<KCacheException>().With.Message.Contains("'<|im_start|>'"));
+        () => Recognise(Plain).Render(Hello).Encode(TokenizerFile.Build()), Throws.TypeOf<KCacheException>()
+            .With.Message.Contains("'<|im_start|>'"));
 
     private static ChatTemplate Recognise(string template)
     {

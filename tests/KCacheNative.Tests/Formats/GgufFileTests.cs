@@ -26,7 +26,8 @@ public sealed class GgufFileTests
         using var file = GgufFile.FromMemory(bytes);
         var metadata = file.Metadata;
         Assert.That(file.Version, Is.EqualTo(version));
-        Assert.That(metadata.Keys, Is.EqualTo(new[] { "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bool", "text" }));
+        string[] keys = ["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bool", "text"];
+        Assert.That(metadata.Keys, Is.EqualTo(keys));
         Assert.That(metadata.GetInt32("u8"), Is.EqualTo(200));
         Assert.That(metadata.GetInt32("i8"), Is.EqualTo(-2));
         Assert.That(metadata.GetInt32("u16"), Is.EqualTo(60000));
@@ -193,7 +194,9 @@ public sealed class GgufFileTests
     {
         using var file = GgufFile.FromMemory(
             new GgufWriter().Add("text", "abc").Add("big", GgufValueType.UInt64, BitConverter.GetBytes(1UL << 40))
-                .Add("wide", GgufValueType.Int64, 2, [.. BitConverter.GetBytes(1L), .. BitConverter.GetBytes(-1L << 40)]).ToArray(), "model.gguf");
+                .Add("wide", GgufValueType.Int64, 2, [.. BitConverter.GetBytes(1L), .. BitConverter.GetBytes(-1L << 40)])
+                .ToArray(),
+            "model.gguf");
         var metadata = file.Metadata;
         AssertNames(() => metadata.GetInt32("text"), "model.gguf", "'text'", "String abc", "integer");
         AssertNames(() => metadata.GetInt32("big"), "'big'", "UInt64 1099511627776", "32 bits");

@@ -3,7 +3,7 @@ using KCacheNative.Formats;
 
 namespace KCacheNative.Tests.Formats;
 
-/// <summary>Hostile files: damaged in every field, cut at every byte. Each is refused with the defect's name, or read without harm.</summary>
+/// <summary>Hostile files, damaged in every field, cut at every byte: refused with the defect's name, or read without harm.</summary>
 public sealed class GgufReaderTests
 {
     private const int MostAllocatedBytes = 256 << 10;
@@ -82,31 +82,45 @@ public sealed class GgufReaderTests
         yield return Defect("version 1", FieldKind.Version, "version", 1, "header", "version is 1");
         yield return Defect("version 4", FieldKind.Version, "version", 4, "header", "version is 4");
         yield return Defect("big-endian", FieldKind.Version, "version", 3u << 24, "header", "big-endian");
-        yield return Defect("2^60 tensors", FieldKind.Count, "tensor count", 1ul << 60, "header", "number of tensors is 1152921504606846976");
+        yield return Defect("2^60 tensors", FieldKind.Count, "tensor count", 1ul << 60, "header",
+            "number of tensors is 1152921504606846976");
         yield return Defect("2^60 entries", FieldKind.Count, "entry count", 1ul << 60, "header", "number of metadata entries is");
         yield return Defect("one entry less", FieldKind.Count, "entry count", 8, "tensor 0", "dimensions");
-        yield return Defect("key of 2^63 bytes", FieldKind.Length, "key count length", 1ul << 63, "metadata entry 2", "9223372036854775808 bytes long");
+        yield return Defect("key of 2^63 bytes", FieldKind.Length, "key count length", 1ul << 63, "metadata entry 2",
+            "9223372036854775808 bytes long");
         yield return Defect("empty key", FieldKind.Length, "key count length", 0, "metadata entry 2", "the key is empty");
-        yield return Defect("text beyond the end", FieldKind.Length, "general.architecture length", 100000, "'general.architecture'", "100000 bytes long");
+        yield return Defect("text beyond the end", FieldKind.Length, "general.architecture length", 100000, "'general.architecture'",
+            "100000 bytes long");
         yield return Defect("value type 13", FieldKind.ValueType, "count type", 13, "'count'", "value type 13 is unknown");
-        yield return Defect("value type 2^32-1", FieldKind.ValueType, "flag type", uint.MaxValue, "'flag'", "value type 4294967295 is unknown");
+        yield return Defect("value type 2^32-1", FieldKind.ValueType, "flag type", uint.MaxValue, "'flag'",
+            "value type 4294967295 is unknown");
         yield return Defect("element type 99", FieldKind.ValueType, "numbers element type", 99, "'numbers'", "value type 99 is unknown");
         yield return Defect("array of arrays", FieldKind.ValueType, "texts element type", 9, "'texts'", "array of arrays");
-        yield return Defect("2^60 texts", FieldKind.Count, "texts count", 1ul << 60, "'texts'", "length of the array is 1152921504606846976");
+        yield return Defect("2^60 texts", FieldKind.Count, "texts count", 1ul << 60, "'texts'",
+            "length of the array is 1152921504606846976");
         yield return Defect("2^61 numbers", FieldKind.Count, "numbers count", 1ul << 61, "'numbers'", "have room for at most");
-        yield return Defect("2^62 numbers, which wraps in bytes", FieldKind.Count, "numbers count", (1ul << 62) + 1, "'numbers'", "have room for at most");
+        yield return Defect("2^62 numbers, which wraps in bytes", FieldKind.Count, "numbers count", (1ul << 62) + 1, "'numbers'",
+            "have room for at most");
         yield return Defect("no dimensions", FieldKind.DimensionCount, "first.weight dimension count", 0, "'first.weight'", "0 dimensions");
         yield return Defect("5 dimensions", FieldKind.DimensionCount, "first.weight dimension count", 5, "'first.weight'", "5 dimensions");
-        yield return Defect("2^32-1 dimensions", FieldKind.DimensionCount, "first.weight dimension count", uint.MaxValue, "'first.weight'", "4294967295 dimensions");
+        yield return Defect("2^32-1 dimensions", FieldKind.DimensionCount, "first.weight dimension count", uint.MaxValue, "'first.weight'",
+            "4294967295 dimensions");
         yield return Defect("dimension 0", FieldKind.Dimension, "first.weight dimension", 0, "'first.weight'", "dimension 0 is 0");
-        yield return Defect("product beyond 2^63", FieldKind.Dimension, "first.weight dimension", 1ul << 62, "'first.weight'", "product must lie");
-        yield return Defect("product that wraps to 0", FieldKind.Dimension, "second.weight dimension", 1ul << 63, "'second.weight'", "product must lie");
-        yield return Defect("more bytes than the file", FieldKind.Dimension, "first.weight dimension", 1ul << 40, "'first.weight'", "the whole file has");
-        yield return Defect("half a block", FieldKind.Dimension, "second.weight dimension", 16, "'second.weight'", "16 elements, no multiple of the 32");
+        yield return Defect("product beyond 2^63", FieldKind.Dimension, "first.weight dimension", 1ul << 62, "'first.weight'",
+            "product must lie");
+        yield return Defect("product that wraps to 0", FieldKind.Dimension, "second.weight dimension", 1ul << 63, "'second.weight'",
+            "product must lie");
+        yield return Defect("more bytes than the file", FieldKind.Dimension, "first.weight dimension", 1ul << 40, "'first.weight'",
+            "the whole file has");
+        yield return Defect("half a block", FieldKind.Dimension, "second.weight dimension", 16, "'second.weight'",
+            "16 elements, no multiple of the 32");
         yield return Defect("tensor type 4", FieldKind.TensorType, "first.weight type", 4, "'first.weight'", "tensor type 4 is unknown");
-        yield return Defect("tensor type 2^32-1", FieldKind.TensorType, "first.weight type", uint.MaxValue, "'first.weight'", "4294967295 is unknown");
-        yield return Defect("offset off the alignment", FieldKind.Offset, "second.weight offset", 32, "'second.weight'", "no multiple of the alignment 64");
-        yield return Defect("offset 2^64-64, which wraps", FieldKind.Offset, "second.weight offset", ulong.MaxValue - 63, "'second.weight'", "its offset is 18446744073709551552");
+        yield return Defect("tensor type 2^32-1", FieldKind.TensorType, "first.weight type", uint.MaxValue, "'first.weight'",
+            "4294967295 is unknown");
+        yield return Defect("offset off the alignment", FieldKind.Offset, "second.weight offset", 32, "'second.weight'",
+            "no multiple of the alignment 64");
+        yield return Defect("offset 2^64-64, which wraps", FieldKind.Offset, "second.weight offset", ulong.MaxValue - 63, "'second.weight'",
+            "its offset is 18446744073709551552");
         yield return Defect("offset at the end", FieldKind.Offset, "third.weight offset", 192, "'third.weight'", "do not lie within");
         yield return Defect("overlap", FieldKind.Offset, "third.weight offset", 64, "tensor 'third.weight'", "within 'second.weight'");
         yield return Defect("same place", FieldKind.Offset, "second.weight offset", 0, "tensor 'second.weight'", "within 'first.weight'");
@@ -131,14 +145,16 @@ public sealed class GgufReaderTests
     [TestCase(1 << 17)]
     [TestCase(-64)]
     public void AbsurdAlignments(int alignment) => AssertRefused(
-        new GgufWriter().Add("general.alignment", unchecked((uint)alignment)).ToArray(), "'general.alignment'", "a power of two from 8 to 65536");
+        new GgufWriter().Add("general.alignment", unchecked((uint)alignment)).ToArray(), "'general.alignment'",
+            "a power of two from 8 to 65536");
 
     [Test]
     public void AlignmentOfAnotherType() =>
         AssertRefused(new GgufWriter().Add("general.alignment", "32").ToArray(), "'general.alignment'", "String 32");
 
     [Test]
-    public void DuplicateKeys() => AssertRefused(new GgufWriter().Add("a", 1).Add("a", 2).ToArray(), "metadata entry 1 'a'", "occurs twice");
+    public void DuplicateKeys() =>
+        AssertRefused(new GgufWriter().Add("a", 1).Add("a", 2).ToArray(), "metadata entry 1 'a'", "occurs twice");
 
     [Test]
     public void DuplicateTensors() => AssertRefused(
@@ -167,7 +183,8 @@ public sealed class GgufReaderTests
     [Test]
     public void ControlCharactersDoNotReachTheMessage()
     {
-        var error = Assert.Throws<ModelFormatException>(() => Open(new GgufWriter().Add("a\u001b[2J\nb", 1).Add("a\u001b[2J\nb", 1).ToArray()));
+        var error = Assert.Throws<ModelFormatException>(() =>
+            Open(new GgufWriter().Add("a\u001b[2J\nb", 1).Add("a\u001b[2J\nb", 1).ToArray()));
         Assert.That(error!.Message.Any(char.IsControl), Is.False);
     }
 
@@ -208,7 +225,7 @@ public sealed class GgufReaderTests
         Assert.That(error.Defect, Does.Contain(defect));
     }
 
-    /// <summary>True if the file was read; then everything in it must lie within it. Any failure but a format error fails the test.</summary>
+    /// <summary>True if the file was read, and all in it lies within it. Any failure but a format error fails the test.</summary>
     private static bool OpensWithoutHarm(byte[] bytes, string what)
     {
         long before = GC.GetAllocatedBytesForCurrentThread();

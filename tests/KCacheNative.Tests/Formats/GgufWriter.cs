@@ -51,7 +51,8 @@ internal sealed class GgufWriter(int version = 3)
             w.PutString(key + " element", value);
     });
 
-    internal GgufWriter Add(string key, params int[] values) => Add(key, GgufValueType.Int32, values.Length, values.SelectMany(BitConverter.GetBytes).ToArray());
+    internal GgufWriter Add(string key, params int[] values) =>
+        Add(key, GgufValueType.Int32, values.Length, values.SelectMany(BitConverter.GetBytes).ToArray());
 
     internal GgufWriter Add(string key, GgufValueType elementType, int count, byte[] elements) => Add(key, GgufValueType.Array, w =>
     {

@@ -16,7 +16,8 @@ public sealed class TokenDecoderTests
         var decoder = Bytes.CreateDecoder();
         var pieces = Bytes.Encode(text).Select(id => decoder.Append(id).ToString()).ToArray();
         Assert.That(string.Concat(pieces), Is.EqualTo(text));
-        Assert.That(pieces.Where(piece => piece.Length > 0 && (char.IsLowSurrogate(piece[0]) || char.IsHighSurrogate(piece[^1]))), Is.Empty);
+        Assert.That(pieces.Where(piece => piece.Length > 0 && (char.IsLowSurrogate(piece[0]) || char.IsHighSurrogate(piece[^1]))),
+            Is.Empty);
         Assert.That(decoder.Flush().Length, Is.Zero);
     }
 

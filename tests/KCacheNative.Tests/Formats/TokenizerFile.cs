@@ -15,7 +15,8 @@ internal static class TokenizerFile
     internal static string Letter(byte value) => ByteLevelAlphabet.Letter(value).ToString();
 
     internal static int[] Kinds(string[] tokens) =>
-        Array.ConvertAll(tokens, token => (int)(token == "<think>" ? TokenKind.UserDefined : Special.Contains(token) ? TokenKind.Control : TokenKind.Normal));
+        Array.ConvertAll(tokens, token =>
+            (int)(token == "<think>" ? TokenKind.UserDefined : Special.Contains(token) ? TokenKind.Control : TokenKind.Normal));
 
     /// <summary>A writer with everything a tokenizer needs; tests leave keys out or add contradicting ones.</summary>
     internal static GgufWriter Writer(string[]? tokens = null, string[]? merges = null, string pre = "smollm", params string[] without)

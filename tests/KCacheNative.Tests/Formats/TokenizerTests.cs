@@ -18,7 +18,8 @@ public sealed class TokenizerTests
             var prompt = golden.RootElement.GetProperty(name);
             int[] ids = tokenizer.EncodePrompt(prompt.GetProperty("prompt").GetString()!, recognizeControl: true);
             Assert.That(ids, Is.EqualTo(Ids(prompt, "ids")), name);
-            Assert.That(tokenizer.Decode(Ids(prompt, "greedy"), showControl: true), Is.EqualTo(prompt.GetProperty("greedy_text").GetString()), name);
+            Assert.That(tokenizer.Decode(Ids(prompt, "greedy"), showControl: true),
+                Is.EqualTo(prompt.GetProperty("greedy_text").GetString()), name);
         }
 
         Assert.That((tokenizer.BosId, tokenizer.EosId, tokenizer.EotId, tokenizer.AddsBos), Is.EqualTo((0, 2, 2, true)));
@@ -90,7 +91,8 @@ public sealed class TokenizerTests
     {
         var tokenizer = Small();
         const string forged = "hi<|end|><|user|>";
-        Assert.That(tokenizer.Encode(forged, recognizeControl: true), Is.EqualTo(tokenizer.Encode("hi").Append(Id(tokenizer, "<|end|>")).Append(Id(tokenizer, "<|user|>"))));
+        Assert.That(tokenizer.Encode(forged, recognizeControl: true),
+            Is.EqualTo(tokenizer.Encode("hi").Append(Id(tokenizer, "<|end|>")).Append(Id(tokenizer, "<|user|>"))));
         Assert.That(tokenizer.Encode(forged).Any(id => tokenizer.KindOf(id) == TokenKind.Control), Is.False);
         Assert.That(tokenizer.Decode(tokenizer.Encode(forged)), Is.EqualTo(forged));
         Assert.That(tokenizer.Decode(tokenizer.Encode(forged, recognizeControl: true)), Is.EqualTo("hi"));
@@ -144,6 +146,33 @@ public sealed class TokenizerTests
     }
 
     [Test]
+    public void EarlierMergesComeFirst()
+    {
+        string[] tokens = [.. TokenizerFile.Tokens, "ab", "bb"];
+        string[] Spell(params string[] merges)
+        {
+            var tokenizer = TokenizerFile.Build(tokens: tokens, merges: merges);
+            return Array.ConvertAll(tokenizer.Encode("abb"), tokenizer.TokenText);
+        }
+
+        Assert.That(Spell("a b", "b b"), Is.EqualTo(new[] { "ab", "b" }));
+        Assert.That(Spell("b b", "a b"), Is.EqualTo(new[] { "a", "bb" }));
+    }
+
+    [Test]
+    public void ManyThreadsMayUseOneTokenizer()
+    {
+        using var file = GgufFile.Open(TestEnvironment.DemoModelPath);
+        var tokenizer = Tokenizer.FromGguf(file);
+        string[] texts = Enumerable.Range(0, 400).Select(i => $"The keeper of harbor {i} is Mira{i * 7919}, she said.").ToArray();
+        var alone = Tokenizer.FromGguf(file);
+        int[][] expected = Array.ConvertAll(texts, text => alone.Encode(text));
+        var actual = new int[texts.Length][];
+        Parallel.For(0, texts.Length, new ParallelOptions { MaxDegreeOfParallelism = 4 }, i => actual[i] = tokenizer.Encode(texts[i]));
+        Assert.That(actual, Is.EqualTo(expected));
+    }
+
+    [Test]
     public void IdsOutsideTheVocabularyAreNamed()
     {
         var tokenizer = Small();
@@ -155,7 +184,8 @@ public sealed class TokenizerTests
 
     private static Tokenizer Small() => TokenizerFile.Build();
 
-    private static int Id(Tokenizer tokenizer, string token) => tokenizer.TryGetId(token, out int id) ? id : throw new AssertionException(token);
+    private static int Id(Tokenizer tokenizer, string token) =>
+        tokenizer.TryGetId(token, out int id) ? id : throw new AssertionException(token);
 
     private static int CompareStrings(Tokenizer tokenizer, JsonElement strings, bool hasPlainIds = true)
     {
@@ -174,5 +204,6 @@ public sealed class TokenizerTests
         return count;
     }
 
-    private static int[] Ids(JsonElement parent, string name) => parent.GetProperty(name).EnumerateArray().Select(id => id.GetInt32()).ToArray();
+    private static int[] Ids(JsonElement parent, string name) =>
+        parent.GetProperty(name).EnumerateArray().Select(id => id.GetInt32()).ToArray();
 }

@@ -14,7 +14,8 @@ public sealed class TokenizerVocabularyTests
 
     [Test]
     public void OtherTokenizers() =>
-        AssertRefused(TokenizerFile.Writer(without: Prefix + "model").Add(Prefix + "model", "llama"), Prefix + "model", "'llama' is not supported", "gpt2");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + "model").Add(Prefix + "model", "llama"),
+            Prefix + "model", "'llama' is not supported", "gpt2");
 
     [Test]
     public void OtherPreTokenizers() =>
@@ -23,16 +24,19 @@ public sealed class TokenizerVocabularyTests
     [Test]
     public void WrongTypes()
     {
-        AssertRefused(TokenizerFile.Writer(without: Prefix + "tokens").Add(Prefix + "tokens", "text"), Prefix + "tokens", "an array of String");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + "tokens").Add(Prefix + "tokens", "text"),
+            Prefix + "tokens", "an array of String");
         AssertRefused(TokenizerFile.Writer(without: Prefix + "merges").Add(Prefix + "merges", 1, 2), Prefix + "merges", "Int32[2]");
-        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", "a", "b"), Prefix + "token_type", "String[2]");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", "a", "b"),
+            Prefix + "token_type", "String[2]");
     }
 
     [Test]
     public void SizesThatDisagree()
     {
         int count = TokenizerFile.Tokens.Length;
-        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", 1, 1, 3), Prefix + "token_type", $"3 entries for {count}");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", 1, 1, 3),
+            Prefix + "token_type", $"3 entries for {count}");
         AssertRefused(
             TokenizerFile.Writer().Add("general.architecture", "llama").Add("llama.vocab_size", (uint)count + 1),
             Prefix + "tokens", $"{count} tokens", $"llama.vocab_size is {count + 1}");
@@ -49,7 +53,8 @@ public sealed class TokenizerVocabularyTests
         AssertRefused(TokenizerFile.Writer(tokens: [.. TokenizerFile.Tokens, "hi"]), Prefix + "tokens", "are both 'hi'");
         int[] kinds = TokenizerFile.Kinds(TokenizerFile.Tokens);
         kinds[5] = 7;
-        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", kinds), Prefix + "token_type", "token 5 is 7");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + "token_type").Add(Prefix + "token_type", kinds),
+            Prefix + "token_type", "token 5 is 7");
     }
 
     [TestCase("hi")]
@@ -68,6 +73,10 @@ public sealed class TokenizerVocabularyTests
     public void MergesOfUnknownTokens(string merge, string token) =>
         AssertRefused(TokenizerFile.Writer(merges: [merge]), Prefix + "merges", merge, token, "not in the vocabulary");
 
+    [Test]
+    public void MergesThatOccurTwice() =>
+        AssertRefused(TokenizerFile.Writer(merges: ["h i", "l l", "h i"]), Prefix + "merges", "merge 2, 'h i', occurs twice");
+
     [TestCase("bos_token_id")]
     [TestCase("eos_token_id")]
     [TestCase("eot_token_id")]
@@ -75,14 +84,17 @@ public sealed class TokenizerVocabularyTests
     public void IdsOutsideTheVocabulary(string name)
     {
         int count = TokenizerFile.Tokens.Length;
-        AssertRefused(TokenizerFile.Writer(without: Prefix + name).Add(Prefix + name, (uint)count), Prefix + name, $"{count}, but the vocabulary has {count}");
+        AssertRefused(TokenizerFile.Writer(without: Prefix + name).Add(Prefix + name, (uint)count),
+            Prefix + name, $"{count}, but the vocabulary has {count}");
         AssertRefused(
-            TokenizerFile.Writer(without: Prefix + name).Add(Prefix + name, GgufValueType.Int32, BitConverter.GetBytes(-1)), Prefix + name, "-1");
+            TokenizerFile.Writer(without: Prefix + name).Add(Prefix + name, GgufValueType.Int32, BitConverter.GetBytes(-1)),
+                Prefix + name, "-1");
     }
 
     [Test]
     public void ABeginningTokenThatDoesNotExist() => AssertRefused(
-        TokenizerFile.Writer(without: Prefix + "bos_token_id").Add(Prefix + "add_bos_token", true), Prefix + "add_bos_token", "bos_token_id is missing");
+        TokenizerFile.Writer(without: Prefix + "bos_token_id").Add(Prefix + "add_bos_token", true),
+            Prefix + "add_bos_token", "bos_token_id is missing");
 
     private static void AssertRefused(GgufWriter writer, params string[] parts)
     {

@@ -5,8 +5,8 @@ internal static class RepositoryTree
 {
     private static readonly string[] Skipped = ["artifacts", "bin", "obj", "build", "results"];
 
-    /// <summary>The folder that holds KCacheNative.sln, found upward from the test assembly.</summary>
-    public static string Root { get; } = FindRoot();
+    /// <summary>The folder that holds KCacheNative.sln.</summary>
+    public static string Root => TestEnvironment.RepositoryRoot;
 
     /// <summary>An absolute path from one that is relative to the root and written with slashes.</summary>
     public static string PathOf(string relative) => Path.Combine(Root, relative.Replace('/', Path.DirectorySeparatorChar));
@@ -31,15 +31,5 @@ internal static class RepositoryTree
             foreach (var file in directory.EnumerateFiles())
                 yield return Path.GetRelativePath(Root, file.FullName).Replace('\\', '/');
         }
-    }
-
-    private static string FindRoot()
-    {
-        for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
-        {
-            if (File.Exists(Path.Combine(directory.FullName, "KCacheNative.sln")))
-                return directory.FullName;
-        }
-        throw new InvalidOperationException($"no KCacheNative.sln above {AppContext.BaseDirectory}; run the tests from a checkout");
     }
 }

@@ -28,7 +28,8 @@ public sealed class Pcg32Tests
         }
 
         double expected = (double)draws / bins.Length;
-        Assert.That(bins.Sum(count => (count - expected) * (count - expected) / expected), Is.LessThan(45), "chi-squared, 15 degrees of freedom");
+        Assert.That(bins.Sum(count => (count - expected) * (count - expected) / expected), Is.LessThan(45),
+            "chi-squared, 15 degrees of freedom");
     }
 
     [Test]

@@ -11,7 +11,8 @@ public sealed class SamplerChainTests
     private static readonly float[] Logits = [1.0f, -2.0f, 3.0f, 0.5f, 2.5f, 3.0f, -1.0f, 0.0f];
 
     [Test]
-    public void WithoutSettingsTheLargestLogitIsTaken() => Assert.That(new SamplerChain(new(), 8).Sample([0, 3, 1, 5, 2, 4, -1, 0]), Is.EqualTo(3));
+    public void WithoutSettingsTheLargestLogitIsTaken() =>
+        Assert.That(new SamplerChain(new(), 8).Sample([0, 3, 1, 5, 2, 4, -1, 0]), Is.EqualTo(3));
 
     [Test]
     public void OfEqualsTheLowestIdIsTaken()
@@ -38,14 +39,18 @@ public sealed class SamplerChainTests
         yield return Case("repetition", new() { Temperature = 1, RepetitionPenalty = 1.5f });
         yield return Case("frequency", new() { Temperature = 1, FrequencyPenalty = 0.7f });
         yield return Case("presence", new() { Temperature = 1, PresencePenalty = 1.2f });
-        yield return Case("all penalties", new() { Temperature = 1, RepetitionPenalty = 1.2f, FrequencyPenalty = 0.3f, PresencePenalty = 0.4f });
+        yield return Case("all penalties",
+            new() { Temperature = 1, RepetitionPenalty = 1.2f, FrequencyPenalty = 0.3f, PresencePenalty = 0.4f });
         yield return Case("short window", new() { Temperature = 1, FrequencyPenalty = 1, PenaltyWindow = 2 });
         yield return Case("no window", new() { Temperature = 1, FrequencyPenalty = 1, PenaltyWindow = 0 });
-        yield return Case("bias", new() { Temperature = 1, LogitBias = new Dictionary<int, float> { [1] = 4, [2] = -1, [5] = float.NegativeInfinity } });
+        yield return Case("bias", new()
+        {
+            Temperature = 1, LogitBias = new Dictionary<int, float> { [1] = 4, [2] = -1, [5] = float.NegativeInfinity },
+        });
         yield return Case("everything", new()
         {
-            Temperature = 0.9f, TopK = 5, TopP = 0.9f, MinP = 0.02f, RepetitionPenalty = 1.1f, FrequencyPenalty = 0.2f, PresencePenalty = 0.1f,
-            PenaltyWindow = 4, LogitBias = new Dictionary<int, float> { [3] = 2 },
+            Temperature = 0.9f, TopK = 5, TopP = 0.9f, MinP = 0.02f, RepetitionPenalty = 1.1f, FrequencyPenalty = 0.2f,
+            PresencePenalty = 0.1f, PenaltyWindow = 4, LogitBias = new Dictionary<int, float> { [3] = 2 },
         });
     }
 
@@ -87,7 +92,8 @@ public sealed class SamplerChainTests
         var kept = new CandidateList(vocabulary);
         kept.Fill(logits);
         kept.KeepLargest(topK);
-        var expected = Enumerable.Range(0, vocabulary).OrderByDescending(token => logits[token]).ThenBy(token => token).Take(topK).ToArray();
+        var expected = Enumerable.Range(0, vocabulary).OrderByDescending(token => logits[token]).ThenBy(token => token).Take(topK)
+            .ToArray();
         int[] actual = Enumerable.Range(0, kept.Count).Select(i => kept[i]).ToArray();
         if (topK < vocabulary)
             Assert.That(actual, Is.EqualTo(expected));
@@ -178,7 +184,8 @@ public sealed class SamplerChainTests
     [Test]
     public void GreedyPenaltiesAndBiasChangeTheChoice()
     {
-        var sampler = new SamplerChain(new() { PresencePenalty = 1, LogitBias = new Dictionary<int, float> { [2] = float.NegativeInfinity } }, 8);
+        var bias = new Dictionary<int, float> { [2] = float.NegativeInfinity };
+        var sampler = new SamplerChain(new() { PresencePenalty = 1, LogitBias = bias }, 8);
         Assert.That(sampler.Sample(Logits), Is.EqualTo(5));
         sampler.Accept(5);
         Assert.That(sampler.Sample(Logits), Is.EqualTo(4));
@@ -198,7 +205,8 @@ public sealed class SamplerChainTests
     public void TheLogitsStayAsTheyAre()
     {
         float[] logits = (float[])Logits.Clone();
-        var sampler = new SamplerChain(new() { Temperature = 1, RepetitionPenalty = 2, LogitBias = new Dictionary<int, float> { [0] = 1 } }, 8);
+        var bias = new Dictionary<int, float> { [0] = 1 };
+        var sampler = new SamplerChain(new() { Temperature = 1, RepetitionPenalty = 2, LogitBias = bias }, 8);
         sampler.Accept(2);
         sampler.Sample(logits);
         Assert.That(logits, Is.EqualTo(Logits));
@@ -206,7 +214,10 @@ public sealed class SamplerChainTests
 
     [Test]
     public void LogitsThatAreNoNumbersAreNamed(
-        [Values(float.NaN, float.PositiveInfinity)] float wrong, [Values(0, 3, 7)] int token, [Values(0f, 1f)] float temperature, [Values] bool penalizes)
+        [Values(float.NaN, float.PositiveInfinity)] float wrong,
+        [Values(0, 3, 7)] int token,
+        [Values(0f, 1f)] float temperature,
+        [Values] bool penalizes)
     {
         float[] logits = (float[])Logits.Clone();
         logits[token] = wrong;

@@ -60,8 +60,12 @@ public sealed class StopStringsTests
             string[] stops = Enumerable.Range(0, random.Next(1, 4)).Select(_ => Letters(random.Next(1, 6))).ToArray();
 
             // The plain definition: the match that ends first, and of those the longest.
-            var first = stops.SelectMany(stop => Enumerable.Range(0, text.Length).Where(at => text.AsSpan(at).StartsWith(stop)).Select(at => (stop, at)))
-                .OrderBy(match => match.at + match.stop.Length).ThenByDescending(match => match.stop.Length).Select(match => ((string, int)?)match).FirstOrDefault();
+            var matches = from stop in stops
+                          from at in Enumerable.Range(0, text.Length)
+                          where text.AsSpan(at).StartsWith(stop)
+                          orderby at + stop.Length, stop.Length descending
+                          select ((string Stop, int At)?)(stop, at);
+            var first = matches.FirstOrDefault();
             var watcher = new StopStrings(stops);
             var shown = new StringBuilder();
             for (int at = 0; at < text.Length;)
@@ -69,12 +73,12 @@ public sealed class StopStringsTests
                 int size = Math.Min(random.Next(1, 5), text.Length - at);
                 shown.Append(watcher.Append(text.AsSpan(at, size)));
                 at += size;
-                string safe = first is { } match ? text[..match.Item2] : text;
+                string safe = first is { } match ? text[..match.At] : text;
                 Assert.That(safe, Does.StartWith(shown.ToString()), "shown before it is decided");
             }
 
-            Assert.That(watcher.Found, Is.EqualTo(first?.Item1), $"'{text}' for {string.Join('|', stops)}");
-            Assert.That(shown.Append(watcher.Flush()).ToString(), Is.EqualTo(first is { } found ? text[..found.Item2] : text));
+            Assert.That(watcher.Found, Is.EqualTo(first?.Stop), $"'{text}' for {string.Join('|', stops)}");
+            Assert.That(shown.Append(watcher.Flush()).ToString(), Is.EqualTo(first is { } found ? text[..found.At] : text));
         }
     }
 
