@@ -45,12 +45,20 @@ public sealed class SamplerChainTests
         yield return Case("no window", new() { Temperature = 1, FrequencyPenalty = 1, PenaltyWindow = 0 });
         yield return Case("bias", new()
         {
-            Temperature = 1, LogitBias = new Dictionary<int, float> { [1] = 4, [2] = -1, [5] = float.NegativeInfinity },
+            Temperature = 1,
+            LogitBias = new Dictionary<int, float> { [1] = 4, [2] = -1, [5] = float.NegativeInfinity },
         });
         yield return Case("everything", new()
         {
-            Temperature = 0.9f, TopK = 5, TopP = 0.9f, MinP = 0.02f, RepetitionPenalty = 1.1f, FrequencyPenalty = 0.2f,
-            PresencePenalty = 0.1f, PenaltyWindow = 4, LogitBias = new Dictionary<int, float> { [3] = 2 },
+            Temperature = 0.9f,
+            TopK = 5,
+            TopP = 0.9f,
+            MinP = 0.02f,
+            RepetitionPenalty = 1.1f,
+            FrequencyPenalty = 0.2f,
+            PresencePenalty = 0.1f,
+            PenaltyWindow = 4,
+            LogitBias = new Dictionary<int, float> { [3] = 2 },
         });
     }
 

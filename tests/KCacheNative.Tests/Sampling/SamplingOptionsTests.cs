@@ -40,8 +40,14 @@ public sealed class SamplingOptionsTests
     public void ValuesInRange() => Assert.That(
         () => new SamplingOptions
         {
-            Temperature = 5, TopK = 1000, TopP = float.Epsilon, MinP = 1, RepetitionPenalty = 0.5f, FrequencyPenalty = -2,
-            PresencePenalty = -2, PenaltyWindow = SamplingOptions.MaxPenaltyWindow,
+            Temperature = 5,
+            TopK = 1000,
+            TopP = float.Epsilon,
+            MinP = 1,
+            RepetitionPenalty = 0.5f,
+            FrequencyPenalty = -2,
+            PresencePenalty = -2,
+            PenaltyWindow = SamplingOptions.MaxPenaltyWindow,
             LogitBias = new Dictionary<int, float> { [0] = float.NegativeInfinity, [9] = 100 },
         }.Validate(10),
         Throws.Nothing);
