@@ -4,6 +4,11 @@
 #include "cpu/isa/simd_math.inl"
 #include "cpu/kernels/elementwise.inl"
 #include "cpu/kernels/matmul.inl"
+#include "cpu/kernels/codec.inl"
+#include "cpu/kernels/attention_score.inl"
+#include "cpu/kernels/select_topn.inl"
+#include "cpu/kernels/attention_mix.inl"
+#include "cpu/kernels/attention_full.inl"
 
 }  // namespace
 
@@ -13,4 +18,9 @@ const Kernels kernels = {
     KC_ISA_NAME,
     elementwise_bodies,
     matmul_bodies,
+    codec_bodies,
+    attention_score_bodies,
+    select_topn_bodies,
+    attention_mix_bodies,
+    attention_full_bodies,
 };

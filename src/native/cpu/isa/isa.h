@@ -15,8 +15,13 @@
 
 #include <stdint.h>
 
+#include "cpu/kernels/attention_full.h"
+#include "cpu/kernels/attention_mix.h"
+#include "cpu/kernels/attention_score.h"
+#include "cpu/kernels/codec.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/matmul.h"
+#include "cpu/kernels/select_topn.h"
 
 namespace kc {
 
@@ -28,6 +33,11 @@ struct Kernels {
     const char* name;
     ElementwiseBodies elementwise;
     MatMulBodies matmul;
+    CodecBodies codec;
+    AttentionScoreBodies attention_score;
+    SelectTopnBodies select_topn;
+    AttentionMixBodies attention_mix;
+    AttentionFullBodies attention_full;
 };
 
 // The bodies for `isa`, or nullptr where this machine (or this build) cannot run them.

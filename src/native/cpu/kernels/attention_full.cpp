@@ -1,0 +1,220 @@
+#include "cpu/kernels/attention_full.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/context.h"
+#include "cpu/kernels/layout.h"
+
+namespace kc {
+namespace {
+
+constexpr float kInfinity = __builtin_inff();
+// Rows of q that share one pass over the keys and values, about.
+constexpr int64_t kTileRows = 48;
+
+int64_t group_of(const kc_layer_view& layer) { return layer.n_q_heads / layer.n_kv_heads; }
+int64_t tile_tokens(const kc_layer_view& layer) { return std::max<int64_t>(1, kTileRows / group_of(layer)); }
+
+// The scratch of one thread, carved.
+struct Tile {
+    float* q;       // [rows, head_dim]
+    float* page;    // keys [head_dim, 64] or values [64, head_dim]
+    float* span;    // [rows, head_dim]
+    float* total;   // [rows, head_dim]
+    float* max;     // [rows]
+    float* mass;    // [rows]
+    int32_t* used;  // [pages]: those that some row sees
+    float* scores;  // [rows, pages * 64], pages as in `used`
+
+    static int64_t carve(const kc_layer_view& layer, int64_t n_pages, float* base, Tile* tile) {
+        const int64_t rows = tile_tokens(layer) * group_of(layer);
+        int64_t at = 0;
+        const auto take = [&](int64_t n) {
+            float* p = base == nullptr ? nullptr : base + at;
+            at += round_up(n, 16);
+            return p;
+        };
+        tile->q = take(rows * layer.head_dim);
+        tile->page = take(static_cast<int64_t>(layer.head_dim) * kPageTokens);
+        tile->span = take(rows * layer.head_dim);
+        tile->total = take(rows * layer.head_dim);
+        tile->max = take(rows);
+        tile->mass = take(rows);
+        tile->used = reinterpret_cast<int32_t*>(take(n_pages));
+        tile->scores = take(rows * n_pages * kPageTokens);
+        return at;
+    }
+};
+
+struct Full {
+    const kc_attention_full_params& params;
+    const kc_layer_view& layer;
+    const Kernels& kernels;
+    int64_t group;
+
+    void run_tile(int32_t s, int32_t kv_head, int32_t first, Tile& tile) const;
+    void score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t position, int64_t n_used, Tile& tile) const;
+    void mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_position, int64_t n_used, Tile& tile) const;
+    void load_keys(int32_t s, int32_t page, int32_t kv_head, float* keys) const;
+    void load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values) const;
+    const uint8_t* exact_page(int32_t s, int32_t page, int32_t kv_head) const;
+
+    // The tokens of a page that the row of a token at `position` sees.
+    uint64_t seen_by(int32_t page_position, int32_t position) const {
+        const int64_t from = params.n_recent < 0 ? 0 : int64_t{position} + 1 - params.n_recent;
+        return visible_tokens(page_position, int64_t{position} + 1, params.n_sink, from);
+    }
+};
+
+const uint8_t* Full::exact_page(int32_t s, int32_t page, int32_t kv_head) const {
+    const int32_t slot = params.sequences[s].pages[page].exact;
+    if (slot >= 0) return exact_rows(layer.exact, slot, kv_head);
+    return params.staged[s][page] + kv_head * kPageTokens * layer.exact.row_bytes;
+}
+
+void Full::load_keys(int32_t s, int32_t page, int32_t kv_head, float* keys) const {
+    const Block block = block_of(layer.k, params.sequences[s], page, kv_head, layer.head_dim);
+    kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data),
+                           static_cast<int64_t>(layer.head_dim) * kPageTokens, keys);
+}
+
+// What lies behind n_tokens was not written yet: it counts as zeros.
+void Full::load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values) const {
+    const kc_sequence_view& sequence = params.sequences[s];
+    const int64_t head_dim = layer.head_dim;
+    if (layer.exact.base == nullptr || in_first_store(layer.v, sequence, page)) {
+        const Block block = block_of(layer.v, sequence, page, kv_head, layer.head_dim);
+        kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data), n_tokens * head_dim, values);
+    } else {
+        const uint8_t* row = exact_page(s, page, kv_head) + value_offset_bytes(layer.exact, layer.head_dim);
+        for (int t = 0; t < n_tokens; ++t, row += layer.exact.row_bytes) {
+            kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(row), head_dim, values + t * head_dim);
+        }
+    }
+    std::fill(values + n_tokens * head_dim, values + kPageTokens * head_dim, 0.f);
+}
+
+void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t position, int64_t n_used, Tile& tile) const {
+    const int64_t stride = n_used * kPageTokens;
+    for (int64_t r = 0; r < n_rows; ++r) tile.max[r] = -kInfinity;
+    for (int64_t u = 0; u < n_used; ++u) {
+        float* scores = tile.scores + u * kPageTokens;
+        load_keys(s, tile.used[u], kv_head, tile.page);
+        kernels.attention_full.scores(tile.q, n_rows, tile.page, layer.head_dim, layer.scale, scores, stride);
+        const int32_t page_position = params.sequences[s].pages[tile.used[u]].position;
+        for (int64_t r = 0; r < n_rows; ++r) {
+            float* row = scores + r * stride;
+            const uint64_t seen = seen_by(page_position, position + static_cast<int32_t>(r / group));
+            if (seen == ~uint64_t{0}) {
+                kernels.attention_score.scan(row, &tile.max[r]);
+                continue;
+            }
+            for (int t = 0; t < kPageTokens; ++t) {
+                if (!(seen >> t & 1) || !std::isfinite(row[t])) row[t] = -kInfinity;
+                tile.max[r] = std::max(tile.max[r], row[t]);
+            }
+        }
+    }
+}
+
+void Full::mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_position, int64_t n_used,
+                     Tile& tile) const {
+    const kc_sequence_view& sequence = params.sequences[s];
+    const int64_t stride = n_used * kPageTokens;
+    const int64_t n_values = n_rows * layer.head_dim;
+    std::fill_n(tile.total, n_values, 0.f);
+    std::fill_n(tile.mass, n_rows, 0.f);
+    for (int64_t begin = 0, end; begin < n_used; begin = end) {
+        const int32_t span = tile.used[begin] / kSpanPages;
+        for (end = begin + 1; end < n_used && tile.used[end] / kSpanPages == span;) ++end;
+        for (int64_t r = 0; r < n_rows; ++r) {
+            float sums[kSpanPages];
+            const float max = tile.max[r] == -kInfinity ? 0.f : tile.max[r];
+            kernels.attention_score.exponentials(tile.scores + r * stride + begin * kPageTokens, end - begin, max,
+                                                 sums);
+            float mass = 0.f;
+            for (int64_t u = 0; u < end - begin; ++u) mass += sums[u];
+            tile.mass[r] += mass;
+        }
+        std::fill_n(tile.span, n_values, 0.f);
+        for (int64_t u = begin; u < end; ++u) {
+            const int32_t page = tile.used[u];
+            const int n_tokens = std::min(kPageTokens, last_position + 1 - sequence.pages[page].position);
+            load_values(s, page, kv_head, n_tokens, tile.page);
+            kernels.attention_full.mix(tile.scores + u * kPageTokens, stride, n_rows, tile.page, layer.head_dim,
+                                       tile.span);
+        }
+        kernels.elementwise.add(tile.total, tile.span, n_values, tile.total);
+    }
+}
+
+// Rows of the tokens first, first + 1 ... of a sequence's new rows.
+void Full::run_tile(int32_t s, int32_t kv_head, int32_t first, Tile& tile) const {
+    const kc_sequence_view& sequence = params.sequences[s];
+    const int64_t head_dim = layer.head_dim;
+    const int64_t n_tokens = std::min<int64_t>(tile_tokens(layer), sequence.n_rows - first);
+    const int64_t n_rows = n_tokens * group;
+    const int32_t position = sequence.n_past + first;
+    const int32_t last_position = position + static_cast<int32_t>(n_tokens) - 1;
+    // Row r of the tile is token r / group and head r % group.
+    const auto offset = [&](int64_t token) {
+        return ((sequence.first_row + first + token) * static_cast<int64_t>(layer.n_q_heads) + kv_head * group) *
+               head_dim;
+    };
+    for (int64_t t = 0; t < n_tokens; ++t) {
+        std::copy_n(params.q + offset(t), group * head_dim, tile.q + t * group * head_dim);
+    }
+    int64_t n_used = 0;
+    for (int32_t page = 0; page < sequence.n_pages; ++page) {
+        uint64_t seen = 0;
+        for (int32_t p = position; p <= last_position; ++p) seen |= seen_by(sequence.pages[page].position, p);
+        if (seen != 0) tile.used[n_used++] = page;
+    }
+    score_pages(s, kv_head, n_rows, position, n_used, tile);
+    mix_pages(s, kv_head, n_rows, last_position, n_used, tile);
+    for (int64_t r = 0; r < n_rows; ++r) {
+        const float inverse = tile.mass[r] > 0.f ? 1.f / tile.mass[r] : 0.f;
+        float* out = params.out + offset(r / group) + r % group * head_dim;
+        for (int64_t d = 0; d < head_dim; ++d) out[d] = tile.total[r * head_dim + d] * inverse;
+    }
+}
+
+int64_t thread_floats(const kc_layer_view& layer, int64_t n_pages) {
+    Tile tile;
+    return Tile::carve(layer, n_pages, nullptr, &tile);
+}
+
+}  // namespace
+
+uint64_t attention_full_scratch_bytes(CpuContext& context, const kc_layer_view& layer, int64_t n_context) {
+    const int64_t floats = thread_floats(layer, ceil_div(n_context, kPageTokens));
+    return static_cast<uint64_t>(context.pool.n_threads() * floats) * sizeof(float);
+}
+
+void attention_full(CpuContext& context, const kc_attention_full_params& params) {
+    const kc_layer_view& layer = *params.layer;
+    const Full full{params, layer, *context.kernels, group_of(layer)};
+    const int64_t n_heads = layer.n_kv_heads;
+    const int64_t tokens = tile_tokens(layer);
+    int64_t n_pages = 0, n_tiles = 0;
+    for (int32_t s = 0; s < params.n_sequences; ++s) {
+        n_pages = std::max<int64_t>(n_pages, params.sequences[s].n_pages);
+        n_tiles += ceil_div(params.sequences[s].n_rows, tokens);
+    }
+    const int64_t stride = thread_floats(layer, n_pages);
+    context.pool.run(n_tiles * n_heads, 1, [&](int64_t begin, int64_t end, int worker) {
+        Tile tile;
+        Tile::carve(layer, n_pages, static_cast<float*>(params.scratch) + worker * stride, &tile);
+        for (int64_t i = begin; i < end; ++i) {
+            // The last tiles of a sequence see most tokens: they go first, so that no thread is left with a long one.
+            int64_t t = n_tiles - 1 - i / n_heads;
+            int32_t s = 0;
+            for (; t >= ceil_div(params.sequences[s].n_rows, tokens); ++s)
+                t -= ceil_div(params.sequences[s].n_rows, tokens);
+            full.run_tile(s, static_cast<int32_t>(i % n_heads), static_cast<int32_t>(t * tokens), tile);
+        }
+    });
+}
+
+}  // namespace kc

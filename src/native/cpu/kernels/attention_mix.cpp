@@ -1,0 +1,272 @@
+#include "cpu/kernels/attention_mix.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/context.h"
+#include "cpu/kernels/layout.h"
+
+namespace kc {
+namespace {
+
+// What one span of one query head leaves behind, behind its two sums [head_dim]: of rows as they are, and of rotated
+// rows.
+struct SpanMix {
+    float mass;
+    float rotated_mass;  // of the rotated rows: what their centre is multiplied with
+    float tail;
+    float squares;
+    float reserved[12];
+};
+
+// The weights of the tokens of one page that are read in one way: packed side by side with their rows.
+struct PackedRows {
+    int64_t n = 0;
+    int token[kPageTokens];
+    const uint8_t* row[kPageTokens];
+    float weight[kMaxGroup][kPageTokens];
+};
+
+struct Mix {
+    const kc_attention_mix_params& params;
+    const kc_wave& wave;
+    const kc_layer_view& layer;
+    const Kernels& kernels;
+    int64_t group;
+    int64_t n_spans;
+    int64_t span_stride;
+    float* spans;
+
+    float* weights_of(int64_t query, int64_t q_head) const {
+        return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
+    }
+    float* plain_of(int64_t query, int64_t q_head, int64_t span) const {
+        return spans + ((query * layer.n_q_heads + q_head) * n_spans + span) * span_stride;
+    }
+    float* rotated_of(int64_t query, int64_t q_head, int64_t span) const {
+        return plain_of(query, q_head, span) + layer.head_dim;
+    }
+    SpanMix& span_of(int64_t query, int64_t q_head, int64_t span) const {
+        return *reinterpret_cast<SpanMix*>(plain_of(query, q_head, span) + 2 * layer.head_dim);
+    }
+    // Distance between the sums of neighbouring query heads.
+    int64_t head_stride() const { return n_spans * span_stride; }
+
+    void rescore(int64_t query, int64_t kv_head) const;
+    void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
+    void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
+                  int64_t kept_end) const;
+    void add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, PackedRows& packed) const;
+    void add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
+                    PackedRows& packed) const;
+    void finish(int64_t query, int64_t q_head) const;
+};
+
+// New weights for the kept tokens of coded keys, from their exact keys. A score may lie above the maximum of the coded
+// ones; should it lie so far above that its weight nears overflow, all new weights are shifted down together: what was
+// not shifted with them is then too small to count.
+void Mix::rescore(int64_t query, int64_t kv_head) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
+    const int64_t list = query * layer.n_kv_heads + kv_head;
+    const int32_t* kept = params.kept + list * params.kept_stride;
+    const uint8_t* const* rows = params.rows + list * params.kept_stride;
+    constexpr float kHighest = 40.f;
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + h) * layer.head_dim;
+        float* weights = weights_of(query, h);
+        const float max = params.max[query * layer.n_q_heads + h];
+        float highest = 0.f;
+        for (int32_t i = 0; i < params.n_kept[list]; ++i) {
+            if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
+            const float score = kernels.attention_score.dot_row(reinterpret_cast<const uint16_t*>(rows[i]), q,
+                                                                layer.head_dim, layer.scale) -
+                                max;
+            weights[kept[i]] = std::isfinite(score) ? score : -__builtin_inff();
+            highest = std::max(highest, weights[kept[i]]);
+        }
+        const float shift = std::max(0.f, highest - kHighest);
+        for (int32_t i = 0; i < params.n_kept[list]; ++i) {
+            if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
+            weights[kept[i]] = kernels.attention_score.exponential(weights[kept[i]] - shift);
+        }
+    }
+}
+
+void Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page,
+                    PackedRows& packed) const {
+    kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
+                                   plain_of(query, head, span), head_stride());
+    (void)page;
+}
+
+void Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
+                     PackedRows& packed) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    const Block block = block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
+    const int64_t row_bytes = 2 * static_cast<int64_t>(layer.head_dim);
+    const float* weights = weights_of(query, head) + static_cast<int64_t>(page) * kPageTokens;
+    int64_t weight_stride = wave.token_stride;
+    packed.n = 0;
+    for (int t = 0; t < kPageTokens; ++t) {
+        if (!(tokens >> t & 1)) continue;
+        packed.row[packed.n] = block.data + t * row_bytes;
+        packed.token[packed.n++] = t;
+    }
+    if (packed.n < kPageTokens) {
+        for (int64_t h = 0; h < n_heads; ++h) {
+            for (int64_t j = 0; j < packed.n; ++j) {
+                packed.weight[h][j] = weights[h * wave.token_stride + packed.token[j]];
+            }
+        }
+        weights = packed.weight[0];
+        weight_stride = kPageTokens;
+    }
+    kernels.attention_mix.rows_f16(packed.row, packed.n, weights, weight_stride, n_heads, layer.head_dim,
+                                   plain_of(query, head, span), head_stride());
+}
+
+// Tokens kept[kept_begin, kept_end) of the list lie in this page.
+void Mix::mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
+                   int64_t kept_end) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
+    const uint64_t seen = visible_tokens(sequence.pages[page].position, view.n_visible, wave.n_sink, view.visible_from);
+    const int64_t list = (query * layer.n_kv_heads + head / group) * params.kept_stride;
+    const int64_t first_token = static_cast<int64_t>(page) * kPageTokens;
+    PackedRows packed;
+    uint64_t kept_tokens = 0;
+    if (kept_end > kept_begin) {
+        packed.n = kept_end - kept_begin;
+        const int64_t offset =
+            in_first_store(layer.v, sequence, page) ? 0 : value_offset_bytes(layer.exact, layer.head_dim);
+        for (int64_t j = 0; j < packed.n; ++j) {
+            packed.token[j] = static_cast<int>(params.kept[list + kept_begin + j] - first_token);
+            packed.row[j] = params.rows[list + kept_begin + j] + offset;
+            kept_tokens |= uint64_t{1} << packed.token[j];
+        }
+        for (int64_t h = 0; h < n_heads; ++h) {
+            const float* weights = weights_of(query, head + h) + first_token;
+            for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[packed.token[j]];
+        }
+        add_exact(query, head, n_heads, span, page, packed);
+    }
+    if (params.kept == nullptr) {
+        if (seen != 0) add_stored(query, head, n_heads, span, page, seen, packed);
+        return;
+    }
+    const uint64_t outside = params.mode == KC_MIX_SKETCHED ? seen & ~kept_tokens : 0;
+    if (outside != 0) add_stored(query, head, n_heads, span, page, outside, packed);
+    if (kept_tokens == 0 && params.mode != KC_MIX_SKETCHED) return;
+    for (int64_t h = 0; h < n_heads; ++h) {
+        SpanMix& result = span_of(query, head + h, span);
+        const float* weights = weights_of(query, head + h) + first_token;
+        float kept_weights[kPageTokens], other_weights[kPageTokens];
+        for (int t = 0; t < kPageTokens; ++t) {
+            kept_weights[t] = kept_tokens >> t & 1 ? weights[t] : 0.f;
+            other_weights[t] = outside >> t & 1 ? weights[t] : 0.f;
+        }
+        float sum, squares;
+        if (params.mode == KC_MIX_SKETCHED) {
+            kernels.attention_score.sums(other_weights, &sum, &squares);
+            result.tail += sum;
+            result.squares += squares;
+            kernels.attention_score.sums(weights, &sum, &squares);
+        } else {
+            kernels.attention_score.sums(kept_weights, &sum, &squares);
+        }
+        result.mass += sum;
+    }
+}
+
+void Mix::mix_span(int64_t query, int64_t kv_head, int64_t span) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    const int32_t first = static_cast<int32_t>(span * kSpanPages);
+    const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
+    const int64_t list = query * layer.n_kv_heads + kv_head;
+    const int32_t* kept = params.kept == nullptr ? nullptr : params.kept + list * params.kept_stride;
+    const int32_t* kept_end = kept == nullptr ? nullptr : kept + params.n_kept[list];
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        std::fill_n(plain_of(query, h, span), 2 * layer.head_dim, 0.f);
+        span_of(query, h, span) = {};
+    }
+    const int32_t* begin = std::lower_bound(kept, kept_end, first * kPageTokens);
+    for (int32_t page = first; page < last; ++page) {
+        const int32_t* end = begin;
+        while (end < kept_end && *end < (page + 1) * kPageTokens) ++end;
+        for (int64_t h = 0; h < group; h += kMaxGroup) {
+            mix_page(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span, page, begin - kept,
+                     end - kept);
+        }
+        begin = end;
+    }
+}
+
+void Mix::finish(int64_t query, int64_t q_head) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
+    float plain[kMaxHeadDim] = {};
+    SpanMix total = {};
+    for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) {
+        const float* values = plain_of(query, q_head, s);
+        const SpanMix& span = span_of(query, q_head, s);
+        for (int32_t d = 0; d < layer.head_dim; ++d) plain[d] += values[d];
+        total.mass += span.mass;
+        total.tail += span.tail;
+        total.squares += span.squares;
+    }
+    const int64_t at = query * layer.n_q_heads + q_head;
+    const bool of_all = params.kept == nullptr || params.mode == KC_MIX_EXACT_WEIGHTS;
+    const float mass = of_all ? params.mass[at] : total.mass;
+    // No weight at all, so nothing to say: attention_score counted why.
+    const float inverse = mass > 0.f ? 1.f / mass : 0.f;
+    float* out = params.out + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
+    for (int32_t d = 0; d < layer.head_dim; ++d) out[d] = plain[d] * inverse;
+    if (params.mode != KC_MIX_SKETCHED) return;
+    if (params.tail != nullptr) params.tail[at] = total.tail * inverse;
+    if (params.error != nullptr) params.error[at] = std::sqrt(total.squares) * inverse;
+}
+
+int64_t span_stride_of(const kc_layer_view& layer) {
+    return 2 * static_cast<int64_t>(layer.head_dim) + static_cast<int64_t>(sizeof(SpanMix) / sizeof(float));
+}
+
+}  // namespace
+
+uint64_t attention_mix_scratch_bytes(CpuContext&, const kc_layer_view& layer, int64_t n_queries, int64_t token_stride) {
+    const int64_t n_spans = ceil_div(token_stride, kSpanTokens);
+    return static_cast<uint64_t>(n_queries * layer.n_q_heads * n_spans * span_stride_of(layer)) * sizeof(float);
+}
+
+void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
+    const kc_wave& wave = *params.wave;
+    const kc_layer_view& layer = *wave.layer;
+    const Mix mix{params,
+                  wave,
+                  layer,
+                  *context.kernels,
+                  layer.n_q_heads / layer.n_kv_heads,
+                  ceil_div(wave.token_stride, kSpanTokens),
+                  span_stride_of(layer),
+                  static_cast<float*>(params.scratch)};
+    const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
+    const int64_t n_pairs = wave.n_queries * n_heads;
+    if (params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k) {
+        context.pool.run(n_pairs, 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) mix.rescore(i / n_heads, wave.kv_head_begin + i % n_heads);
+        });
+    }
+    context.pool.run(n_pairs * mix.n_spans, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t span = i % mix.n_spans, pair = i / mix.n_spans;
+            const int64_t query = pair / n_heads;
+            if (span * kSpanPages >= wave.sequences[wave.queries[query].sequence].n_pages) continue;
+            mix.mix_span(query, wave.kv_head_begin + pair % n_heads, span);
+        }
+    });
+    for (int64_t query = 0; query < wave.n_queries; ++query) {
+        for (int64_t h = wave.kv_head_begin * mix.group; h < wave.kv_head_end * mix.group; ++h) mix.finish(query, h);
+    }
+}
+
+}  // namespace kc

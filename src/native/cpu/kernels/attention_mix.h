@@ -1,0 +1,23 @@
+// Purpose:  the weighted sum of values of a decode step, from exact rows, from the V store, or from both.
+// Shapes:   weights [query, q_head, token], rows of values [head_dim]; out [row, q_head, head_dim].
+// Mapping:  piece = (query, KV head, span of 16 pages); a value is read once for all heads of the group, d in lanes.
+// Traffic:  per query and KV head, (rows read) * (bytes of a row + 4 * group).
+// Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; coded rows are summed rotated.
+#pragma once
+
+#include <stdint.h>
+
+#include "kcache_ops.h"
+
+namespace kc {
+
+struct AttentionMixBodies {
+    // into[h, d] += sum over j of weights[h, j] * rows[j][d], f16 rows; weights [n_heads, weight_stride].
+    void (*rows_f16)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                     int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride);
+    // The same for rows of 8-bit integers; their scales are part of the weights.
+    void (*rows_q8)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                    int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride);
+};
+
+}  // namespace kc

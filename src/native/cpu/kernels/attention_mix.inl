@@ -1,0 +1,84 @@
+// Bodies of attention_mix.h.
+
+struct MixRowF16 {
+    static VecF load_values(const uint8_t* row, int64_t d) { return load_f16(row + 2 * d); }
+};
+struct MixRowQ8 {
+    static VecF load_values(const uint8_t* row, int64_t d) { return load_i8(reinterpret_cast<const int8_t*>(row) + d); }
+};
+
+// One chain over the rows for each of N heads by V vectors of d.
+template <class Row, int N, int V>
+inline void mix_tile(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride, int64_t d,
+                     float* into, int64_t into_stride) {
+    VecF sums[N][V];
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
+    }
+    for (int64_t j = 0; j < n_rows; ++j) {
+        VecF values[V];
+        for (int v = 0; v < V; ++v) values[v] = Row::load_values(rows[j], d + v * kLanes);
+        for (int h = 0; h < N; ++h) {
+            const VecF w = splat(weights[h * weight_stride + j]);
+            for (int v = 0; v < V; ++v) sums[h][v] = fma(w, values[v], sums[h][v]);
+        }
+    }
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) {
+            float* p = into + h * into_stride + d + v * kLanes;
+            store(p, add(load(p), sums[h][v]));
+        }
+    }
+}
+
+template <class Row, int N, int V>
+inline void mix_heads(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                      int64_t head_dim, float* into, int64_t into_stride) {
+    int64_t d = 0;
+    for (; d + V * kLanes <= head_dim; d += V * kLanes) {
+        mix_tile<Row, N, V>(rows, n_rows, weights, weight_stride, d, into, into_stride);
+    }
+    for (; V > 2 && d + 2 * kLanes <= head_dim; d += 2 * kLanes) {
+        mix_tile<Row, N, 2>(rows, n_rows, weights, weight_stride, d, into, into_stride);
+    }
+    for (; d < head_dim; d += kLanes) {
+        mix_tile<Row, N, 1>(rows, n_rows, weights, weight_stride, d, into, into_stride);
+    }
+}
+
+template <class Row>
+inline void mix_rows(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                     int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride) {
+    while (n_heads > 0) {
+        const int64_t n = n_heads > 4 ? 3 : n_heads;
+        switch (n) {
+            case 1:
+                mix_heads<Row, 1, 8>(rows, n_rows, weights, weight_stride, head_dim, into, into_stride);
+                break;
+            case 2:
+                mix_heads<Row, 2, 4>(rows, n_rows, weights, weight_stride, head_dim, into, into_stride);
+                break;
+            case 3:
+                mix_heads<Row, 3, 4>(rows, n_rows, weights, weight_stride, head_dim, into, into_stride);
+                break;
+            default:
+                mix_heads<Row, 4, 2>(rows, n_rows, weights, weight_stride, head_dim, into, into_stride);
+                break;
+        }
+        n_heads -= n;
+        weights += n * weight_stride;
+        into += n * into_stride;
+    }
+}
+
+void attention_mix_rows_f16(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                            int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride) {
+    mix_rows<MixRowF16>(rows, n_rows, weights, weight_stride, n_heads, head_dim, into, into_stride);
+}
+
+void attention_mix_rows_q8(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
+                           int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride) {
+    mix_rows<MixRowQ8>(rows, n_rows, weights, weight_stride, n_heads, head_dim, into, into_stride);
+}
+
+constexpr AttentionMixBodies attention_mix_bodies = {attention_mix_rows_f16, attention_mix_rows_q8};

@@ -1,0 +1,125 @@
+// Bodies of attention_score.h.
+
+constexpr int kBlockVectors = 64 / kLanes;
+
+// Accumulators of N heads by V vectors of tokens; each is one chain over d, so a tile's shape does not show in the
+// bits.
+template <int N, int V>
+inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
+                         float* scores, int64_t score_stride) {
+    VecF sums[N][V];
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
+    }
+    for (int64_t d = 0; d < head_dim; ++d) {
+        VecF k[V];
+        for (int v = 0; v < V; ++v) k[v] = load_f16(block + d * 128 + v * 2 * kLanes);
+        prefetch(next + d * 128);
+        for (int h = 0; h < N; ++h) {
+            const VecF qd = splat(q[h * head_dim + d]);
+            for (int v = 0; v < V; ++v) sums[h][v] = fma(qd, k[v], sums[h][v]);
+        }
+    }
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) store(scores + h * score_stride + v * kLanes, mul(sums[h][v], splat(scale)));
+    }
+}
+
+template <int N, int V>
+inline void dot_f16_heads(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
+                          float* scores, int64_t score_stride) {
+    constexpr int kVectors = V < kBlockVectors ? V : kBlockVectors;
+    for (int v = 0; v < kBlockVectors; v += kVectors) {
+        dot_f16_tile<N, kVectors>(block + v * 2 * kLanes, next + v * 2 * kLanes, q, head_dim, scale,
+                                  scores + v * kLanes, score_stride);
+    }
+}
+
+void attention_score_dot_f16(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads,
+                             int64_t head_dim, float scale, float* scores, int64_t score_stride) {
+    while (n_heads > 0) {
+        const int64_t n = n_heads > 4 ? 3 : n_heads;
+        switch (n) {
+            case 1:
+                dot_f16_heads<1, 8>(block, next, q, head_dim, scale, scores, score_stride);
+                break;
+            case 2:
+                dot_f16_heads<2, 4>(block, next, q, head_dim, scale, scores, score_stride);
+                break;
+            case 3:
+                dot_f16_heads<3, 4>(block, next, q, head_dim, scale, scores, score_stride);
+                break;
+            default:
+                dot_f16_heads<4, 2>(block, next, q, head_dim, scale, scores, score_stride);
+                break;
+        }
+        n_heads -= n;
+        q += n * head_dim;
+        scores += n * score_stride;
+    }
+}
+
+float attention_score_dot_row(const uint16_t* row, const float* q, int64_t head_dim, float scale) {
+    VecF sums = splat(0.f);
+    for (int64_t d = 0; d < head_dim; d += kLanes) sums = fma(load(q + d), load_f16(row + d), sums);
+    return reduce_add(sums) * scale;
+}
+
+int32_t attention_score_scan(float* scores, float* max_score) {
+    VecF largest = splat(*max_score);
+    // Becomes NaN where a score is NaN or infinite.
+    VecF probe = splat(0.f);
+    for (int v = 0; v < kBlockVectors; ++v) {
+        const VecF s = load(scores + v * kLanes);
+        largest = max(s, largest);
+        probe = fma(s, splat(0.f), probe);
+    }
+    if (reduce_add(probe) == 0.f) {
+        *max_score = reduce_max(largest);
+        return 0;
+    }
+    int32_t n_nonfinite = 0;
+    for (int t = 0; t < 64; ++t) {
+        if (!(scores[t] - scores[t] == 0.f)) {
+            scores[t] = -__builtin_inff();
+            ++n_nonfinite;
+        } else if (scores[t] > *max_score) {
+            *max_score = scores[t];
+        }
+    }
+    return n_nonfinite;
+}
+
+void attention_score_exponentials(float* scores, int64_t n_blocks, float max_score, float* sums) {
+    const VecF m = splat(max_score);
+    for (int64_t b = 0; b < n_blocks; ++b, scores += 64) {
+        VecF total = splat(0.f);
+        for (int v = 0; v < kBlockVectors; ++v) {
+            const VecF e = exp(sub(load(scores + v * kLanes), m));
+            store(scores + v * kLanes, e);
+            total = add(total, e);
+        }
+        sums[b] = reduce_add(total);
+    }
+}
+
+float attention_score_exponential(float x) {
+    float lanes[kLanes];
+    store(lanes, exp(splat(x)));
+    return lanes[0];
+}
+
+void attention_score_sums(const float* weights, float* sum, float* squares) {
+    VecF total = splat(0.f), total_squares = splat(0.f);
+    for (int v = 0; v < kBlockVectors; ++v) {
+        const VecF w = load(weights + v * kLanes);
+        total = add(total, w);
+        total_squares = fma(w, w, total_squares);
+    }
+    *sum = reduce_add(total);
+    *squares = reduce_add(total_squares);
+}
+
+constexpr AttentionScoreBodies attention_score_bodies = {attention_score_dot_f16,     attention_score_dot_row,
+                                                         attention_score_scan,        attention_score_exponentials,
+                                                         attention_score_exponential, attention_score_sums};
