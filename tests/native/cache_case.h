@@ -15,6 +15,7 @@
 #include "cpu/context.h"
 #include "cpu/kernels/layout.h"
 #include "cpu/memory/spill.h"
+#include "isa_list.h"
 
 namespace kc_test {
 
@@ -29,14 +30,6 @@ struct CacheShape {
     int32_t exact_codec = KC_CODEC_F16;
     int group() const { return n_q_heads / n_kv_heads; }
 };
-
-inline std::vector<const kc::Kernels*> all_kernels() {
-    std::vector<const kc::Kernels*> found;
-    for (const kc::Isa isa : {kc::Isa::scalar, kc::Isa::avx2, kc::Isa::avx512}) {
-        if (const kc::Kernels* kernels = kc::find_kernels(isa)) found.push_back(kernels);
-    }
-    return found;
-}
 
 struct TestContext {
     kc::CpuContext cpu;

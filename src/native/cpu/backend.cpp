@@ -9,10 +9,7 @@
 #include "cpu/context.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/matmul.h"
-#if __has_include("cpu/kernels/stems.h")
 #include "cpu/kernels/stems.h"
-#define KC_HAS_ATTENTION 1
-#endif
 #include "cpu/memory/ram.h"
 #include "cpu/memory/spill.h"
 
@@ -32,11 +29,6 @@ struct Forward<Stem> {
 
 template <auto Stem>
 constexpr auto forward = &Forward<Stem>::call;
-
-template <class R, class... Args>
-R absent(Args...) {
-    fail(KC_ERR_UNSUPPORTED, "this build of the library does not hold that kernel");
-}
 
 // The processor's own name.
 std::string device_name() {
@@ -108,7 +100,6 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     backend.reserve = forward<matmul_reserve>;
     backend.embed = checked_embed;
     backend.matmul = forward<matmul>;
-#if KC_HAS_ATTENTION
     backend.kv_append = forward<kv_append>;
     backend.kv_decode = forward<kv_decode>;
     backend.attention_full = forward<attention_full>;
@@ -125,24 +116,6 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     backend.select_topn_scratch_bytes = forward<select_topn_scratch_bytes>;
     backend.row_restore_scratch_bytes = forward<row_restore_scratch_bytes>;
     backend.attention_mix_scratch_bytes = forward<attention_mix_scratch_bytes>;
-#else
-    backend.kv_append = absent;
-    backend.kv_decode = absent;
-    backend.attention_full = absent;
-    backend.attention_score = absent;
-    backend.select_topn = absent;
-    backend.hot_drop = absent;
-    backend.row_restore_begin = absent;
-    backend.row_restore_end = absent;
-    backend.attention_mix = absent;
-    backend.block_bytes = absent;
-    backend.hot_state_bytes = absent;
-    backend.attention_full_scratch_bytes = absent;
-    backend.attention_score_scratch_bytes = absent;
-    backend.select_topn_scratch_bytes = absent;
-    backend.row_restore_scratch_bytes = absent;
-    backend.attention_mix_scratch_bytes = absent;
-#endif
     backend.self = context.release();
     return backend;
 }

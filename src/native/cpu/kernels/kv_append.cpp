@@ -93,4 +93,19 @@ void kv_append(CpuContext& context, const kc_kv_append_params& params) {
     *params.n_nonfinite += static_cast<uint64_t>(n_nonfinite.load());
 }
 
+void kv_decode(CpuContext& context, const kc_layer_view& layer, const kc_sequence_view& sequence, bool is_v,
+               int32_t kv_head, int32_t first_token, int32_t n_tokens, float* out) {
+    const int32_t head_dim = layer.head_dim;
+    for (int32_t at = first_token; at < first_token + n_tokens; ++at, out += head_dim) {
+        const int32_t page = at / kPageTokens, token = at % kPageTokens;
+        const Block block = block_of(is_v ? layer.v : layer.k, sequence, page, kv_head, head_dim);
+        const uint16_t* halves = reinterpret_cast<const uint16_t*>(block.data);
+        uint16_t row[kMaxHeadDim];
+        for (int32_t d = 0; d < head_dim; ++d) {
+            row[d] = is_v ? halves[token * head_dim + d] : halves[d * kPageTokens + token];
+        }
+        context.kernels->codec.from_f16(row, head_dim, out);
+    }
+}
+
 }  // namespace kc

@@ -40,7 +40,7 @@ struct Flight {
 };
 
 // The scratch of one restore, carved.
-struct Scratch {
+struct RestoreScratch {
     Flight* flight;
     int32_t* n_missed;     // [lists]
     int32_t* new_tokens;   // [lists, kept_stride]: positions of the rows that go into hot slots
@@ -50,7 +50,7 @@ struct Scratch {
     uint8_t* buffer;
     int64_t buffer_bytes;
 
-    static int64_t carve(int64_t n_lists, int64_t kept_stride, int64_t row_bytes, uint8_t* base, Scratch* s) {
+    static int64_t carve(int64_t n_lists, int64_t kept_stride, int64_t row_bytes, uint8_t* base, RestoreScratch* s) {
         int64_t at = 0;
         const auto take = [&](int64_t n_bytes) {
             uint8_t* p = base == nullptr ? nullptr : base + at;
@@ -74,10 +74,11 @@ struct Restore {
     const kc_row_restore_params& params;
     const kc_wave& wave;
     const kc_layer_view& layer;
-    Scratch scratch;
+    RestoreScratch scratch;
 
     explicit Restore(const kc_row_restore_params& p) : params(p), wave(*p.wave), layer(*p.wave->layer) {
-        Scratch::carve(n_lists(), p.kept_stride, layer.exact.row_bytes, static_cast<uint8_t*>(p.scratch), &scratch);
+        RestoreScratch::carve(n_lists(), p.kept_stride, layer.exact.row_bytes, static_cast<uint8_t*>(p.scratch),
+                              &scratch);
     }
 
     int64_t n_heads() const { return wave.kv_head_end - wave.kv_head_begin; }
@@ -213,9 +214,9 @@ void Restore::forget() const {
 }  // namespace
 
 uint64_t row_restore_scratch_bytes(CpuContext&, const kc_layer_view& layer, int64_t n_queries, int64_t kept_stride) {
-    Scratch scratch;
+    RestoreScratch scratch;
     return static_cast<uint64_t>(
-        Scratch::carve(n_queries * layer.n_kv_heads, kept_stride, layer.exact.row_bytes, nullptr, &scratch));
+        RestoreScratch::carve(n_queries * layer.n_kv_heads, kept_stride, layer.exact.row_bytes, nullptr, &scratch));
 }
 
 void row_restore_begin(CpuContext& context, const kc_row_restore_params& params) {

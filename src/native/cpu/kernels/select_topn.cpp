@@ -28,7 +28,7 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The scratch of one thread, carved.
-struct Scratch {
+struct SelectScratch {
     float* weights;         // [tokens], of the group or of one head; kNoCandidate where none
     float* maxima;          // [chunks]
     float* sorted_maxima;   // [chunks]
@@ -40,7 +40,7 @@ struct Scratch {
     double* rest;           // [group]: the sum outside, as it shrinks
     double* rest_squares;   // [group]
 
-    static int64_t carve(int64_t group, int64_t n_tokens, uint8_t* base, Scratch* s) {
+    static int64_t carve(int64_t group, int64_t n_tokens, uint8_t* base, SelectScratch* s) {
         int64_t at = 0;
         const auto take = [&](int64_t n_bytes) {
             uint8_t* p = base == nullptr ? nullptr : base + at;
@@ -66,7 +66,7 @@ struct Scratch {
 struct Selection {
     const kc_select_topn_params& params;
     const Kernels& kernels;
-    Scratch& scratch;
+    SelectScratch& scratch;
     int64_t group;
     const float* weights;  // [group, token_stride]
     const float* mass;     // [group]
@@ -200,7 +200,7 @@ struct Selection {
 };
 
 void select_one(CpuContext& context, const kc_select_topn_params& params, int64_t query, int64_t kv_head,
-                Scratch& scratch) {
+                SelectScratch& scratch) {
     const kc_wave& wave = *params.wave;
     const kc_layer_view& layer = *wave.layer;
     const kc_query_view& view = wave.queries[query];
@@ -254,8 +254,8 @@ void select_one(CpuContext& context, const kc_select_topn_params& params, int64_
 }  // namespace
 
 uint64_t select_topn_scratch_bytes(CpuContext& context, const kc_layer_view& layer, int64_t, int64_t token_stride) {
-    Scratch scratch;
-    const int64_t bytes = Scratch::carve(layer.n_q_heads / layer.n_kv_heads, token_stride, nullptr, &scratch);
+    SelectScratch scratch;
+    const int64_t bytes = SelectScratch::carve(layer.n_q_heads / layer.n_kv_heads, token_stride, nullptr, &scratch);
     return static_cast<uint64_t>(context.pool.n_threads() * bytes);
 }
 
@@ -263,11 +263,12 @@ void select_topn(CpuContext& context, const kc_select_topn_params& params) {
     const kc_wave& wave = *params.wave;
     const int64_t group = wave.layer->n_q_heads / wave.layer->n_kv_heads;
     const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
-    Scratch unused;
-    const int64_t stride = Scratch::carve(group, wave.token_stride, nullptr, &unused);
+    SelectScratch unused;
+    const int64_t stride = SelectScratch::carve(group, wave.token_stride, nullptr, &unused);
     context.pool.run(wave.n_queries * n_heads, 1, [&](int64_t begin, int64_t end, int worker) {
-        Scratch scratch;
-        Scratch::carve(group, wave.token_stride, static_cast<uint8_t*>(params.scratch) + worker * stride, &scratch);
+        SelectScratch scratch;
+        SelectScratch::carve(group, wave.token_stride, static_cast<uint8_t*>(params.scratch) + worker * stride,
+                             &scratch);
         for (int64_t i = begin; i < end; ++i) {
             select_one(context, params, i / n_heads, wave.kv_head_begin + i % n_heads, scratch);
         }
