@@ -206,7 +206,7 @@ public sealed class SamplerChainTests
         sampler.Accept([0, 1, 2]);
         Assert.That(sampler.Sample([9, 8, 7, 6]), Is.EqualTo(3));
         sampler.Accept(3);
-        Assert.That(sampler.Sample([9, 8, 7, 6]), Is.Zero);
+        Assert.That(sampler.Sample([6, 7, 8, 9]), Is.Zero);
     }
 
     [Test]
