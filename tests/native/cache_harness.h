@@ -213,6 +213,16 @@ inline void apply(const Variant& variant, kc_cache_desc& desc) {
     desc.mode = variant.mode;
     desc.max_tail = variant.max_tail;
     desc.n_sink = 4;
+    // A kept set that may hold everything needs staging for everything, and that leaves little to spill in small caches.
+    if (variant.max_tail > 0) desc.n_keep_max = 100;
+}
+
+// Arguments of a test program name the variants to run; none: all.
+inline bool wanted(const Variant& variant, int argc, char** argv, int first) {
+    for (int i = first; i < argc; ++i) {
+        if (std::strstr(variant.name, argv[i])) return true;
+    }
+    return argc <= first;
 }
 
 }  // namespace harness

@@ -106,8 +106,9 @@ bool same(const Outcome& a, const Outcome& b) {
     return same_bits(a.rows[0], b.rows[0]) && same_bits(a.rows[1], b.rows[1]);
 }
 
-void every_way() {
+void every_way(int argc, char** argv) {
     for (const Variant& variant : kVariants) {
+        if (!wanted(variant, argc, argv, 1)) continue;
         const Outcome plain = decode_two(variant, {});
         CHECK(all_finite(plain.rows[0]) && all_finite(plain.rows[1]), variant.name);
         CHECK(plain.statistics.rows_restored == 0, variant.name << ": restored " << plain.statistics.rows_restored);
@@ -161,10 +162,44 @@ void everything_kept_is_full() {
     }
 }
 
+// A window of more pages than are summed in one go: forgetting them early or late must not show.
+void wide_window() {
+    Shape shape;
+    shape.n_layers = 1;
+    shape.n_q_heads = shape.n_kv_heads = 1;
+    shape.head_dim = 16;
+    const std::vector<uint32_t> words = text(3400, 1);
+    std::vector<float> expected;
+    for (const size_t window : {700, 64, 1}) {
+        for (const int32_t n_sink : {0, 4}) {
+            Context context;
+            kc_cache_desc desc = describe(shape, KC_POLICY_WINDOW, 4000);
+            desc.n_recent = 1100;
+            desc.n_sink = n_sink;
+            desc.n_batch_tokens = 700;
+            Cache cache(context, shape, desc);
+            const int32_t sequence = cache.open();
+            cache.prompt(sequence, {words.begin(), words.end() - 100}, 700);
+            std::vector<float> rows;
+            for (auto at = words.end() - 100; at != words.end();) {
+                const auto next = at + std::min<long>(long(window), words.end() - at);
+                const std::vector<float> out = cache.run({{sequence, {at, next}, KC_ENTRY_DECODE}});
+                rows.insert(rows.end(), out.begin(), out.end());
+                at = next;
+            }
+            if (n_sink == 0) rows.insert(rows.end(), 1, 0.0f);
+            if (window == 700) expected.insert(expected.end(), rows.begin(), rows.end());
+            const auto from = n_sink == 0 ? expected.begin() : expected.end() - long(rows.size());
+            CHECK(std::equal(rows.begin(), rows.end(), from), "sinks " << n_sink << ", tokens of a forward " << window);
+        }
+    }
+}
+
 }  // namespace
 
-int main() {
-    every_way();
+int main(int argc, char** argv) {
+    every_way(argc, argv);
     everything_kept_is_full();
+    wide_window();
     return kc_test::check_result();
 }

@@ -47,7 +47,7 @@ class Fuzzer {
         desc.size = chance(60) ? uint32_t(number(0, 200)) : uint32_t(sizeof desc);
         shape_.n_layers = number(1, 3);
         shape_.n_kv_heads = number(1, 3);
-        shape_.n_q_heads = chance(30) ? number(1, 9) : shape_.n_kv_heads * int32_t(1 + below(3));
+        shape_.n_q_heads = chance(30) ? number(1, 9) : int32_t(uint32_t(shape_.n_kv_heads) * uint32_t(1 + below(3)));
         shape_.head_dim = chance(30) ? number(1, 300) : int32_t(16 * (1 + below(4)));
         desc.n_layers = shape_.n_layers;
         desc.n_q_heads = shape_.n_q_heads;

@@ -1,7 +1,5 @@
 #include "core/context.h"
 
-#include <memory>
-
 #include "api/check.h"
 #include "api/guard.h"
 #include "core/backends.h"
@@ -18,12 +16,12 @@ kc_status kc_context_create(const kc_context_desc* desc, kc_context** out) {
         check_range(desc->activations, KC_ACTIVATIONS_Q8, KC_ACTIVATIONS_F32, "desc->activations");
         const bool cuda = desc->backend == KC_BACKEND_CUDA || (desc->backend == KC_BACKEND_AUTO && cuda_is_there());
         const Backend backend = cuda ? make_cuda_backend(*desc) : make_cpu_backend(*desc);
-        kc_context* context = new (std::nothrow) kc_context(backend);
-        if (!context) {
+        try {
+            *out = new kc_context(backend);
+        } catch (...) {
             backend.destroy(backend.self);
-            throw std::bad_alloc();
+            throw;
         }
-        *out = context;
     });
 }
 

@@ -193,19 +193,17 @@ void Cache::build_waves() {
     layout_.wave_begin[n_waves_] = n_queries;
 }
 
-// Under `window`: pages whose tokens nobody will see again.
+// Under `window`: pages whose tokens nobody will see again. They stand in a row behind the sinks.
 void Cache::forget(Sequence& sequence) {
     const int32_t oldest = sequence.n_tokens + 1 - shape_.n_recent;
-    int32_t n_left = 0;
-    for (int32_t p = 0; p < sequence.n_pages; ++p) {
-        const kc_page_view page = sequence.pages[p];
-        if (page.position >= shape_.n_sink && page.position + kPageTokens <= oldest) {
-            pool_->release(page.page);
-        } else {
-            sequence.pages[n_left++] = page;
-        }
-    }
-    sequence.n_pages = n_left;
+    int32_t begin = 0;
+    while (begin < sequence.n_pages && sequence.pages[begin].position < shape_.n_sink) ++begin;
+    int32_t end = begin;
+    while (end < sequence.n_pages && sequence.pages[end].position + kPageTokens <= oldest) ++end;
+    end -= (end - begin) % shape_.n_forget_pages;
+    for (int32_t p = begin; p < end; ++p) pool_->release(sequence.pages[p].page);
+    std::copy(sequence.pages + end, sequence.pages + sequence.n_pages, sequence.pages + begin);
+    sequence.n_pages -= end - begin;
 }
 
 }  // namespace kc

@@ -121,11 +121,14 @@ void fill_pages(const kc_cache_desc& desc, CacheShape& shape) {
     if (shape.row->forgets) {
         // Sinks, the recent tokens of the first new token, and the new tokens themselves.
         const int64_t n_sink_pages = shape.n_sink > 0 ? 1 : 0;
-        sequence_pages =
-            std::min(context_pages, n_sink_pages + pages_touched(int64_t(shape.n_recent) - 1 + shape.n_batch_tokens));
+        const int64_t n_seen_pages = n_sink_pages + pages_touched(int64_t(shape.n_recent) - 1 + shape.n_batch_tokens);
+        // Sums run by spans of the pages that are there. Where these can be more than one span, pages go by whole
+        // spans, so that a token is in the same one however the text was cut into forwards.
+        shape.n_forget_pages = n_seen_pages > kSpanPages ? kSpanPages : 1;
+        sequence_pages = std::min(context_pages, n_seen_pages + shape.n_forget_pages - 1);
+        const int64_t n_kept_pages = n_sink_pages + pages_touched(shape.n_recent) + shape.n_forget_pages;
         const int64_t n_new_pages = ceil_div(shape.n_batch_tokens, kPageTokens);
-        pool_pages =
-            std::min(pool_pages, shape.n_sequences * (n_sink_pages + pages_touched(shape.n_recent) + 1) + n_new_pages);
+        pool_pages = std::min(pool_pages, shape.n_sequences * n_kept_pages + n_new_pages);
     }
     if (desc.n_pool_tokens > 0) {
         // However the tokens are spread: each sequence may leave a page that is all but empty.

@@ -39,6 +39,7 @@ struct CacheShape {
     int32_t n_batch_tokens;
     int32_t n_pool_pages;
     int32_t n_sequence_pages;  // most pages that a sequence holds at once
+    int32_t n_forget_pages;    // `window` forgets so many pages at a time
     int32_t n_queries;         // most decode steps side by side
     int32_t select;
     int32_t mix_mode;  // KC_MIX_*

@@ -12,9 +12,6 @@ constexpr int kMaxHeadDim = 256;
 // Query heads of one KV head that a kernel treats at a time.
 constexpr int kMaxGroup = 16;
 
-// Sums over tokens: blocks of a page are merged in ascending order into the sum of a span, spans in ascending order
-// into the total. A span is what one piece of work covers, whatever the threads.
-constexpr int kSpanPages = 16;
 constexpr int kSpanTokens = kSpanPages * kPageTokens;
 
 struct Block {
