@@ -14,6 +14,7 @@ public class StemTests
     // folder, and how a file there is named ({0}: the stem); letter case and underscores do not count
     private static readonly (string Folder, string Name)[] Rooms =
     [
+        ("src/native/cpu/kernels", "{0}.cpp"),
         ("src/KCacheNative/Interop", "NativeMethods.{0}.cs"),
         ("src/KCacheNative/Runtime", "Ops.{0}.cs"),
     ];
