@@ -92,7 +92,7 @@ inline void store_f16(void* p, VecF v) { store_f16(p, v, kLanes); }
 inline VecF load_bf16(const void* p, int n) {
     uint16_t h[kLanes] = {};
     __builtin_memcpy(h, p, sizeof(uint16_t) * static_cast<size_t>(n));
-    VecI bits;
+    VecI bits = {};
     for (int i = 0; i < kLanes; ++i) bits[i] = static_cast<int32_t>(static_cast<uint32_t>(h[i]) << 16);
     return reinterpret_cast<VecF>(bits);
 }
@@ -226,32 +226,15 @@ inline RowsI dot_rows(const uint8_t* const* rows, int64_t offset, const Bytes& x
     return dots;
 }
 
-// Whether tiles of tokens gain by an interleaved copy of 8 rows, and what such a copy has added to signed bytes.
+// Whether tiles of tokens gain by an interleaved copy of 8 rows (not here), and what such a copy adds to signed bytes.
 constexpr bool kInterleaves = false;
 constexpr int kInterleavedZero = 0;
 // One block of 8 rows as 8 vectors of 32 bytes: vector k holds bytes 4k .. 4k + 3 of row r at 4r.
 template <bool kSigned>
-inline void store_interleaved(const Bytes (&rows)[8], uint8_t* out) {
-    for (int r = 0; r < 8; ++r) {
-        for (int k = 0; k < 8; ++k) __builtin_memcpy(out + 32 * k + 4 * r, rows[r].v + 4 * k, 4);
-    }
-}
+void store_interleaved(const Bytes (&rows)[8], uint8_t* out);
 // Dot products of such a block with a block of each of T tokens, x_stride bytes apart.
 template <bool kSigned, int T>
-inline void dot_interleaved(const uint8_t* w, const int8_t* x, int64_t x_stride, RowsI (&dots)[T]) {
-    for (int t = 0; t < T; ++t) {
-        int32_t sums[8] = {};
-        for (int k = 0; k < 8; ++k) {
-            for (int r = 0; r < 8; ++r) {
-                int sum = 0;
-                for (int i = 0; i < 4; ++i)
-                    sum += static_cast<int8_t>(w[32 * k + 4 * r + i]) * x[t * x_stride + 4 * k + i];
-                sums[r] += sum;
-            }
-        }
-        __builtin_memcpy(&dots[t], sums, sizeof sums);
-    }
-}
+void dot_interleaved(const uint8_t* w, const int8_t* x, int64_t x_stride, RowsI (&dots)[T]);
 
 // Tokens of a tile: as many accumulators as registers hold.
 constexpr int kFloatTileTokens = 3;

@@ -112,52 +112,60 @@ inline void byte_tiles(const MatMulInput& input, const MatMulRows& rows, const I
     if constexpr (T > 1) byte_tiles<W, T / 2>(input, rows, group, row, n_valid, token, token_end);
 }
 
+// The 8 rows of a group; one that has fewer repeats its last. Returns how many there are.
+inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[kMatMulGroup]) {
+    const int64_t n_rows = rows.row_end - row;
+    const uint8_t* first = rows.weight + row * rows.row_bytes;
+    for (int r = 0; r < kMatMulGroup; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
+    return static_cast<int>(n_rows < kMatMulGroup ? n_rows : kMatMulGroup);
+}
+
+// Many tokens: a panel of rows is interleaved once, and blocks of tokens that fit the second-level cache pass by it.
 template <class W>
-void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
-    // Interleaving a group costs about as much as this many tokens gain by it.
-    constexpr int64_t kFewTokens = 6;
+void multiply_tiles(const MatMulInput& input, const MatMulRows& rows, void* scratch) {
     constexpr int64_t kTokenBlockBytes = 96 * 1024;
-    const int64_t n_blocks = input->n_cols / 32;
-    // A group that has fewer than 8 rows repeats its last one.
-    const auto pointers = [rows](int64_t row, const uint8_t*(&out)[kMatMulGroup]) {
-        const int64_t n_rows = rows->row_end - row;
-        const uint8_t* first = rows->weight + row * rows->row_bytes;
-        for (int r = 0; r < kMatMulGroup; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows->row_bytes;
-        return static_cast<int>(n_rows < kMatMulGroup ? n_rows : kMatMulGroup);
-    };
-    const uint8_t* row_pointers[kMatMulGroup];
-    if (!kInterleaves || input->n_tokens < kFewTokens) {
-        for (int64_t row = rows->row_begin; row < rows->row_end; row += kMatMulGroup) {
-            const int n_valid = pointers(row, row_pointers);
-            const uint8_t* next_group = rows->weight + (row + kMatMulGroup) * rows->row_bytes;
-            for (int64_t token = 0; token < input->n_tokens; ++token) {
-                finish_rows(*rows, token, row, n_valid, group_times_token<W>(row_pointers, *input, token, next_group));
-            }
-        }
-        return;
-    }
-    int64_t token_block = kTokenBlockBytes / input->n_cols / kByteTileTokens * kByteTileTokens;
+    constexpr int kGroups = kMatMulPanel / kMatMulGroup;
+    const int64_t n_blocks = input.n_cols / 32;
+    int64_t token_block = kTokenBlockBytes / input.n_cols / kByteTileTokens * kByteTileTokens;
     if (token_block < kByteTileTokens) token_block = kByteTileTokens;
-    for (int64_t panel_row = rows->row_begin; panel_row < rows->row_end; panel_row += kMatMulPanel) {
-        const int64_t n_left = rows->row_end - panel_row;
-        const int64_t n_rows = n_left < kMatMulPanel ? n_left : kMatMulPanel;
-        const int64_t n_groups = (n_rows + kMatMulGroup - 1) / kMatMulGroup;
-        InterleavedGroup groups[kMatMulPanel / kMatMulGroup];
-        for (int64_t g = 0; g < n_groups; ++g) {
-            uint8_t* base = static_cast<uint8_t*>(scratch) + g * n_blocks * kMatMulGroup * (32 + 4 + 4);
+    for (int64_t panel_row = rows.row_begin; panel_row < rows.row_end; panel_row += kMatMulPanel) {
+        InterleavedGroup groups[kGroups];
+        int n_valid[kGroups];
+        int n_groups = 0;
+        for (; n_groups < kGroups && panel_row + n_groups * kMatMulGroup < rows.row_end; ++n_groups) {
+            uint8_t* base = static_cast<uint8_t*>(scratch) + n_groups * n_blocks * kMatMulGroup * (32 + 4 + 4);
             float* scales = reinterpret_cast<float*>(base + n_blocks * kMatMulGroup * 32);
-            groups[g] = {base, scales, scales + n_blocks * kMatMulGroup};
-            pointers(panel_row + g * kMatMulGroup, row_pointers);
-            interleave_group<W>(row_pointers, n_blocks, groups[g]);
+            groups[n_groups] = {base, scales, scales + n_blocks * kMatMulGroup};
+            const uint8_t* row_pointers[kMatMulGroup];
+            n_valid[n_groups] = group_rows(rows, panel_row + n_groups * kMatMulGroup, row_pointers);
+            interleave_group<W>(row_pointers, n_blocks, groups[n_groups]);
         }
-        for (int64_t token = 0; token < input->n_tokens; token += token_block) {
-            const int64_t token_end = token + token_block < input->n_tokens ? token + token_block : input->n_tokens;
-            for (int64_t g = 0; g < n_groups; ++g) {
-                const int64_t n_of_group = n_rows - g * kMatMulGroup;
-                const int n_valid = static_cast<int>(n_of_group < kMatMulGroup ? n_of_group : kMatMulGroup);
-                byte_tiles<W, kByteTileTokens>(*input, *rows, groups[g], panel_row + g * kMatMulGroup, n_valid, token,
+        for (int64_t token = 0; token < input.n_tokens; token += token_block) {
+            const int64_t token_end = token + token_block < input.n_tokens ? token + token_block : input.n_tokens;
+            for (int g = 0; g < n_groups; ++g) {
+                byte_tiles<W, kByteTileTokens>(input, rows, groups[g], panel_row + g * kMatMulGroup, n_valid[g], token,
                                                token_end);
             }
+        }
+    }
+}
+
+template <class W>
+void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
+    if constexpr (kInterleaves) {
+        // Interleaving a group costs about as much as this many tokens gain by it.
+        constexpr int64_t kFewTokens = 6;
+        if (input->n_tokens >= kFewTokens) {
+            multiply_tiles<W>(*input, *rows, scratch);
+            return;
+        }
+    }
+    for (int64_t row = rows->row_begin; row < rows->row_end; row += kMatMulGroup) {
+        const uint8_t* row_pointers[kMatMulGroup];
+        const int n_valid = group_rows(*rows, row, row_pointers);
+        const uint8_t* next_group = rows->weight + (row + kMatMulGroup) * rows->row_bytes;
+        for (int64_t token = 0; token < input->n_tokens; ++token) {
+            finish_rows(*rows, token, row, n_valid, group_times_token<W>(row_pointers, *input, token, next_group));
         }
     }
 }

@@ -1,31 +1,41 @@
 // The product with activations as floats. An output is the sum of kLanes partial sums, lane l over the columns
 // congruent to l, in ascending order: the one-token path and every tile run the same operations on the same numbers.
 
-// out[r, t] over `n_cols` columns for R rows and T tokens.
+// Columns that a loop takes at once: a block, or a register of weights that have no blocks.
+template <class W>
+constexpr int kStep = W::kBlock > kLanes ? W::kBlock : kLanes;
+template <class W>
+constexpr int kStepBytes = kStep<W> / W::kBlock* W::kBlockBytes;
+
+// sums[r][t] over n_cols columns for R rows and T tokens. A step fetches what lies ahead_bytes further on in every row
+// (0: nothing; the columns themselves are at hand).
 template <class W, int R, int T>
 inline void float_tile(const uint8_t* const* rows, const float* x, int64_t x_stride, int64_t n_cols,
-                       float (&sums)[R][T]) {
+                       int64_t ahead_bytes, float (&sums)[R][T]) {
     VecF acc[R][T];
     for (int r = 0; r < R; ++r) {
         for (int t = 0; t < T; ++t) acc[r][t] = splat(0.f);
     }
-    constexpr int kStep = W::kBlock > kLanes ? W::kBlock : kLanes;
-    int64_t col = 0;
-    for (; col + kStep <= n_cols; col += kStep) {
-        for (int64_t c = col; c < col + kStep; c += kLanes) {
+    const int64_t n_steps = n_cols / kStep<W>;
+    for (int64_t s = 0; s < n_steps; ++s) {
+        if (ahead_bytes != 0) {
+            for (int r = 0; r < R; ++r) prefetch(rows[r] + s * kStepBytes<W> + ahead_bytes);
+        }
+        for (int i = 0; i < kStep<W>; i += kLanes) {
             VecF v[T];
-            for (int t = 0; t < T; ++t) v[t] = load(x + t * x_stride + c);
+            for (int t = 0; t < T; ++t) v[t] = load(x + t * x_stride + s * kStep<W> + i);
             for (int r = 0; r < R; ++r) {
-                const VecF w = W::lanes(rows[r], c);
+                const VecF w = W::lanes(rows[r] + s * kStepBytes<W>, i);
                 for (int t = 0; t < T; ++t) acc[r][t] = fma(w, v[t], acc[r][t]);
             }
         }
     }
     if constexpr (W::kBlock == 1) {
+        const int64_t col = n_steps * kStep<W>;
         const int n = static_cast<int>(n_cols - col);
         if (n != 0) {
             for (int r = 0; r < R; ++r) {
-                const VecF w = W::lanes(rows[r], col, n);
+                const VecF w = W::tail(rows[r] + n_steps * kStepBytes<W>, n);
                 for (int t = 0; t < T; ++t) acc[r][t] = fma(w, load(x + t * x_stride + col, n), acc[r][t]);
             }
         }
@@ -44,24 +54,28 @@ inline void finish(const MatMulRows& rows, int64_t token, int64_t row, float sum
 // R rows, of which the first n_valid are stored, against tokens [token, token_end) in tiles of T and less.
 template <class W, int R, int T>
 inline void float_tiles(const MatMulInput& input, const MatMulRows& rows, const uint8_t* const* row_pointers,
-                        int64_t row, int n_valid, int64_t token, int64_t token_end) {
+                        int64_t row, int n_valid, int64_t token, int64_t token_end, int64_t ahead_bytes) {
     for (; token + T <= token_end; token += T) {
         float sums[R][T];
-        float_tile<W, R, T>(row_pointers, input.x + token * input.x_stride, input.x_stride, input.n_cols, sums);
+        float_tile<W, R, T>(row_pointers, input.x + token * input.x_stride, input.x_stride, input.n_cols, ahead_bytes,
+                            sums);
         for (int r = 0; r < n_valid; ++r) {
             for (int t = 0; t < T; ++t) finish(rows, token + t, row + r, sums[r][t]);
         }
     }
-    if constexpr (T > 1) float_tiles<W, R, T / 2>(input, rows, row_pointers, row, n_valid, token, token_end);
+    if constexpr (T > 1)
+        float_tiles<W, R, T / 2>(input, rows, row_pointers, row, n_valid, token, token_end, ahead_bytes);
 }
 
 template <class W>
 void decode_row(const uint8_t* row, int64_t n_cols, float* out) {
-    int64_t col = 0;
-    for (; col + kLanes <= n_cols; col += kLanes) store(out + col, W::lanes(row, col));
+    const int64_t n_steps = n_cols / kStep<W>;
+    for (int64_t s = 0; s < n_steps; ++s, row += kStepBytes<W>, out += kStep<W>) {
+        for (int i = 0; i < kStep<W>; i += kLanes) store(out + i, W::lanes(row, i));
+    }
     if constexpr (W::kBlock == 1) {
-        const int n = static_cast<int>(n_cols - col);
-        if (n != 0) store(out + col, W::lanes(row, col, n), n);
+        const int n = static_cast<int>(n_cols % kStep<W>);
+        if (n != 0) store(out, W::tail(row, n), n);
     }
 }
 
@@ -80,7 +94,7 @@ void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scr
         for (int64_t row = rows->row_begin; row < rows->row_end; row += R) {
             const uint8_t* first = rows->weight + row * rows->row_bytes;
             const int n_valid = pointers(first, rows->row_bytes, rows->row_end - row, row_pointers);
-            float_tiles<W, R, 1>(*input, *rows, row_pointers, row, n_valid, 0, 1);
+            float_tiles<W, R, 1>(*input, *rows, row_pointers, row, n_valid, 0, 1, R * rows->row_bytes);
         }
         return;
     }
@@ -103,7 +117,7 @@ void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scr
             for (int64_t r = 0; r < n_rows; r += R) {
                 const int n_valid = pointers(source + r * source_bytes, source_bytes, n_rows - r, row_pointers);
                 float_tiles<WeightF32, R, kFloatTileTokens>(*input, *rows, row_pointers, panel_row + r, n_valid, token,
-                                                            token_end);
+                                                            token_end, 0);
             }
         }
     }

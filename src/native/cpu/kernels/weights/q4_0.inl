@@ -3,9 +3,8 @@ struct WeightQ4_0 {
     static constexpr int32_t kType = KC_TYPE_Q4_0;
     static constexpr int kBlock = 32;
     static constexpr int kBlockBytes = 18;
-    static VecF lanes(const uint8_t* row, int64_t col) {
-        const uint8_t* block = row + col / 32 * kBlockBytes;
-        return mul(splat(half_at(block)), sub(load_u4(block + 2 + col % 16, col % 32 >= 16), splat(8.f)));
+    static VecF lanes(const uint8_t* block, int i) {
+        return mul(splat(half_at(block)), sub(load_u4(block + 2 + i % 16, i >= 16), splat(8.f)));
     }
 
     static constexpr bool kSigned = false;

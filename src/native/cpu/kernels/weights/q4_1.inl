@@ -4,9 +4,8 @@ struct WeightQ4_1 {
     static constexpr int32_t kType = KC_TYPE_Q4_1;
     static constexpr int kBlock = 32;
     static constexpr int kBlockBytes = 20;
-    static VecF lanes(const uint8_t* row, int64_t col) {
-        const uint8_t* block = row + col / 32 * kBlockBytes;
-        const VecF nibbles = load_u4(block + 4 + col % 16, col % 32 >= 16);
+    static VecF lanes(const uint8_t* block, int i) {
+        const VecF nibbles = load_u4(block + 4 + i % 16, i >= 16);
         return add(mul(splat(half_at(block)), nibbles), splat(half_at(block + 2)));
     }
 

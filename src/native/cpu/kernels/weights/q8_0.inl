@@ -3,9 +3,8 @@ struct WeightQ8_0 {
     static constexpr int32_t kType = KC_TYPE_Q8_0;
     static constexpr int kBlock = 32;
     static constexpr int kBlockBytes = 34;
-    static VecF lanes(const uint8_t* row, int64_t col) {
-        const uint8_t* block = row + col / 32 * kBlockBytes;
-        return mul(splat(half_at(block)), load_i8(reinterpret_cast<const int8_t*>(block + 2) + col % 32));
+    static VecF lanes(const uint8_t* block, int i) {
+        return mul(splat(half_at(block)), load_i8(reinterpret_cast<const int8_t*>(block + 2) + i));
     }
 
     // The block as bytes: weight = scale * (byte - kZero) (+ minimum).
