@@ -18,37 +18,22 @@ internal sealed class Generation : IStepwise
         new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
 
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private readonly Continuation _continuation;
-    private readonly SequenceRun _prompt;
+    private readonly ReadOnlyMemory<int> _ids;
+    private readonly GenerationOptions _options;
     private readonly int _before;
-    private readonly int _promptTokens;
+    private SequenceRun? _prompt;
+    private Continuation? _continuation;
+    private GenerationResult? _result;
     private bool _promptDone;
+    private int _promptTokens;
     private int _decodeTokens;
     private long _promptTicks;
     private long _decodeTicks;
 
-    internal Generation(Session session, ReadOnlySpan<int> ids, GenerationOptions options, CancellationToken cancellationToken)
+    internal Generation(Session session, ReadOnlyMemory<int> ids, GenerationOptions options, CancellationToken cancellationToken)
     {
-        (_session, _cancellationToken) = (session, cancellationToken);
+        (_session, _ids, _options, _cancellationToken) = (session, ids, options, cancellationToken);
         _before = session.Text.Count;
-        session.Text.AddRange(ids);
-        try
-        {
-            int cached = session.Cache.Length(session.Sequence);
-            int[] prompt = session.Text[cached..].ToArray();
-            _promptTokens = prompt.Length;
-            _prompt = new SequenceRun(
-                session.Model.Model, session.Batch, session.Cache, session.Sequence, prompt, EntryKind.Prompt, LogitRows.Last, null, options.Progress);
-            _continuation = new Continuation(
-                session.Model.Tokenizer, CollectionsMarshal.AsSpan(session.Text), options, session.ContextTokens - session.Text.Count);
-        }
-        catch
-        {
-            session.Text.RemoveRange(_before, session.Text.Count - _before);
-            throw;
-        }
-
-        session.Cache.ResetStatistics();
     }
 
     internal ChannelReader<GeneratedPiece> Pieces => _pieces.Reader;
@@ -73,7 +58,7 @@ internal sealed class Generation : IStepwise
                 _promptTicks += Stopwatch.GetTimestamp() - start;
             }
 
-            if (_continuation.Finish == FinishReason.None)
+            if (_continuation!.Finish == FinishReason.None)
                 return false;
             End(_continuation.Finish, null);
         }
@@ -94,14 +79,29 @@ internal sealed class Generation : IStepwise
     {
         lock (_session.Model.Gate)
             _session.Forget(_before);
-        if (_session.LastResult is { } result)
-            _session.LastResult = result with { FinishReason = FinishReason.Cancelled };
+        if (_result is not null)
+            _session.LastResult = _result with { FinishReason = FinishReason.Cancelled };
     }
 
     public void Abandon() => End(FinishReason.Cancelled, new OperationCanceledException("the model was disposed"));
 
+    // Not in the constructor: a cache is asked on the computing thread alone.
+    private SequenceRun Begin()
+    {
+        var (model, text) = (_session.Model, _session.Text);
+        text.AddRange(_ids.Span);
+        int cached = _session.Cache.Length(_session.Sequence);
+        _promptTokens = text.Count - cached;
+        var prompt = new SequenceRun(
+            model.Model, _session.Batch, _session.Cache, _session.Sequence, text[cached..].ToArray(), EntryKind.Prompt, LogitRows.Last, null, _options.Progress);
+        _continuation = new Continuation(model.Tokenizer, CollectionsMarshal.AsSpan(text), _options, _session.ContextTokens - text.Count);
+        _session.Cache.ResetStatistics();
+        return prompt;
+    }
+
     private void RunPrompt()
     {
+        _prompt ??= Begin();
         _promptDone = _prompt.Step(_cancellationToken);
         if (_promptDone)
             Choose();
@@ -119,7 +119,7 @@ internal sealed class Generation : IStepwise
 
     private void Choose()
     {
-        if (_continuation.Next(_session.Model.Model.Logits.Row(0)) is not { } piece)
+        if (_continuation!.Next(_session.Model.Model.Logits.Row(0)) is not { } piece)
             return;
         _session.Text.Add(piece.TokenId);
         _pieces.Writer.TryWrite(piece);
@@ -130,7 +130,7 @@ internal sealed class Generation : IStepwise
         try
         {
             if (failure is null or OperationCanceledException)
-                _session.LastResult = Result(reason);
+                _session.LastResult = _result = Result(reason);
             if (failure is not null)
                 _session.Forget(_before);
         }
@@ -146,9 +146,9 @@ internal sealed class Generation : IStepwise
     private GenerationResult Result(FinishReason reason) => new()
     {
         FinishReason = reason,
-        StopString = _continuation.StopString,
-        Text = _continuation.Text,
-        Ids = _continuation.Ids.ToArray(),
+        StopString = _continuation?.StopString,
+        Text = _continuation?.Text ?? "",
+        Ids = _continuation?.Ids.ToArray() ?? [],
         PromptTokens = _promptTokens,
         PromptTime = Stopwatch.GetElapsedTime(0, _promptTicks),
         DecodeTokens = _decodeTokens,

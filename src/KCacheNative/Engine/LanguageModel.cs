@@ -134,7 +134,8 @@ public sealed class LanguageModel : IDisposable
         var cache = CreateCache(policy, options);
         try
         {
-            return new Session(this, cache);
+            lock (Gate)
+                return new Session(this, cache);
         }
         catch
         {

@@ -68,7 +68,7 @@ public sealed class Session : IDisposable
         ReadOnlyMemory<int> ids, GenerationOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var generation = Start(ids.Span, options ?? new GenerationOptions(), cancellation.Token);
+        var generation = Start(ids, options ?? new GenerationOptions(), cancellation.Token);
         bool complete = false;
         try
         {
@@ -143,7 +143,7 @@ public sealed class Session : IDisposable
         SequenceRun.Restore(_cache, Sequence, length);
     }
 
-    private Generation Start(ReadOnlySpan<int> ids, GenerationOptions options, CancellationToken cancellationToken)
+    private Generation Start(ReadOnlyMemory<int> ids, GenerationOptions options, CancellationToken cancellationToken)
     {
         if (Interlocked.Exchange(ref _generating, 1) != 0)
             throw new InvalidOperationException("this session is generating; await the end of one generation before the next, or use another session");

@@ -10,6 +10,9 @@ namespace KCacheNative.Runtime;
 /// </summary>
 public sealed unsafe class ComputeContext : IDisposable
 {
+    // The handle itself stays open until the last buffer and cache are disposed.
+    private bool _disposed;
+
     /// <summary>Creates a context.</summary>
     /// <param name="options">How; null for the defaults.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
@@ -40,7 +43,7 @@ public sealed unsafe class ComputeContext : IDisposable
     {
         get
         {
-            ObjectDisposedException.ThrowIf(Handle.IsClosed, this);
+            ThrowIfDisposed();
             return Handle.DangerousGetHandle();
         }
     }
@@ -107,5 +110,11 @@ public sealed unsafe class ComputeContext : IDisposable
     }
 
     /// <summary>Frees the context once the last buffer and cache of it has been disposed.</summary>
-    public void Dispose() => Handle.Dispose();
+    public void Dispose()
+    {
+        _disposed = true;
+        Handle.Dispose();
+    }
+
+    internal void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, this);
 }

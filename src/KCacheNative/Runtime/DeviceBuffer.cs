@@ -17,7 +17,7 @@ public sealed unsafe class DeviceBuffer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(lengthBytes);
-        ObjectDisposedException.ThrowIf(context.Handle.IsClosed, context);
+        context.ThrowIfDisposed();
         _handle = new BufferHandle(context.Handle, (ulong)lengthBytes);
         _data = NativeMethods.BufferData(_handle.DangerousGetHandle());
         LengthBytes = lengthBytes;
@@ -25,7 +25,7 @@ public sealed unsafe class DeviceBuffer : IDisposable
 
     private DeviceBuffer(ComputeContext context, nint host, long lengthBytes)
     {
-        ObjectDisposedException.ThrowIf(context.Handle.IsClosed, context);
+        context.ThrowIfDisposed();
         _handle = new BufferHandle(context.Handle, (void*)host, (ulong)lengthBytes);
         _data = NativeMethods.BufferData(_handle.DangerousGetHandle());
         LengthBytes = lengthBytes;

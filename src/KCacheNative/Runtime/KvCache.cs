@@ -25,7 +25,7 @@ public sealed unsafe class KvCache : IDisposable
     {
         ArgumentNullException.ThrowIfNull(context);
         ArgumentNullException.ThrowIfNull(shape);
-        ObjectDisposedException.ThrowIf(context.Handle.IsClosed, context);
+        context.ThrowIfDisposed();
         Shape = shape;
         Policy = policy;
         Options = shape.Resolve(options ?? new CacheOptions());

@@ -64,9 +64,11 @@ public class SessionTests
         using var session = _model.CreateSession(options: DemoSessions.Context(64));
         var steps = new List<PromptProgress>();
         var options = new GenerationOptions { Progress = new Recorder(steps.Add) };
+        string longer = Prompt + Prompt + Prompt;
         Assert.That(
-            async () => await session.CompleteAsync(Prompt + Prompt, options),
-            Throws.TypeOf<KCacheException>().With.Message.Contains("64").And.Message.Contains(_model.Tokenizer.EncodePrompt(Prompt + Prompt).Length.ToString()));
+            async () => await session.CompleteAsync(longer, options),
+            Throws.TypeOf<KCacheException>().With.Message.Contains("64").And.Message.Contains($"{_model.Tokenizer.EncodePrompt(longer).Length} tokens"));
+        Assert.That(session.LastResult, Is.Null);
         Assert.That(steps, Is.Empty);
         DemoSessions.AssertUntouched(session, [], 0);
         Assert.That((await session.CompleteAsync("The keeper", new GenerationOptions { MaxTokens = 1 })).Ids, Has.Count.EqualTo(1));

@@ -87,12 +87,11 @@ public class KvCacheTests
         using var cache = new KvCache(_context, Shape, CachePolicy.Full, new CacheOptions { Context = 64, BatchTokens = 8 });
         using var rows = new PoisonedMemory(_context, 8, 4, 32);
         int sequence = cache.CreateSequence();
-        var wrongTime = Throws.TypeOf<KCacheException>().With.Property("Status").EqualTo(Status.State);
-        Assert.That(() => cache.Attend(0, rows.Tensor, rows.Tensor), wrongTime);
-        Assert.That(() => cache.Commit(), wrongTime);
+        Assert.That(() => cache.Attend(0, rows.Tensor, rows.Tensor), WrongTime());
+        Assert.That(() => cache.Commit(), WrongTime());
         cache.Begin([new BatchEntry(sequence, 1, EntryKind.Prompt)]);
-        Assert.That(() => cache.Commit(), wrongTime, "layers are missing");
-        Assert.That(() => cache.CreateSequence(), wrongTime);
+        Assert.That(() => cache.Commit(), WrongTime(), "layers are missing");
+        Assert.That(() => cache.CreateSequence(), WrongTime());
         cache.Rollback();
         Assert.That(() => cache.Begin([new BatchEntry(sequence, 65, EntryKind.Prompt)]), Throws.TypeOf<KCacheException>());
         Assert.That(() => cache.Begin([new BatchEntry(7, 1, EntryKind.Prompt)]), Throws.TypeOf<KCacheException>());
@@ -146,6 +145,9 @@ public class KvCacheTests
         var sketch = CachePolicy.Sketch;
         Assert.That((sketch.Keep, sketch.DenseLayers, sketch.KeyCodec, sketch.ValueSketch), Is.EqualTo((32, 0, Codec.Q4, Codec.Q2)));
     }
+
+    private static NUnit.Framework.Constraints.IResolveConstraint WrongTime() =>
+        Throws.TypeOf<KCacheException>().With.Property("Status").EqualTo(Status.State);
 
     private void Run(KvCache cache, BatchEntry entry)
     {
