@@ -181,7 +181,8 @@ typedef struct kc_kv_append_params {
     const kc_sequence_view* sequences;
     const float* k; /* [n_rows, n_kv_heads, head_dim] */
     const float* v;
-    uint64_t* n_nonfinite; /* grows by the rows of k or v in which a number is NaN, infinite, or too large for f16 */
+    uint64_t* n_nonfinite; /* grows by the rows (of one head) of k or v in which a number is NaN, infinite, or too large
+                              for f16: NaN is stored as 0, the others as the largest f16 */
 } kc_kv_append_params;
 
 KC_API kc_status kc_kv_append(kc_context* context, const kc_kv_append_params* params);
@@ -195,8 +196,8 @@ KC_API kc_status kc_kv_decode(kc_context* context, const kc_layer_view* layer, c
 
 /* A prompt: row r of a sequence attends exactly to tokens [0, n_past + r]; with n_recent >= 0 only to the first n_sink
  * and the last n_recent of them. K and V come from the exact rows where the layer has them, else from the stores. Sums
- * run in ascending token order in blocks of 64 against the final maximum, as in attention_mix: the bits of a row do not
- * depend on how a prompt is cut. */
+ * run in ascending token order against the final maximum, as in attention_mix: the bits of a row do not depend on how a
+ * prompt is cut. */
 typedef struct kc_attention_full_params {
     uint32_t size;
     int32_t n_sequences;
@@ -243,9 +244,9 @@ typedef struct kc_wave {
 } kc_wave;
 
 /* weights[w, h, i] = exp(s - max[w, h]), s = scale * q . k_i, 0 for tokens that are not visible up to the end of the
- * view's pages; mass = their sum by blocks. Keys that are coded: integer dot products (queries in 15 bits or more
- * against q8, 8 bits against less), except recent tokens, which are scored from exact rows where the layer has them. A
- * score that is NaN or infinite weighs 0 and is counted. */
+ * view's pages; mass = their sum by blocks and spans. Keys that are coded: integer dot products (queries in 15 bits or
+ * more against q8, 8 bits against less), except recent tokens, which are scored from exact rows where the layer has
+ * them. A score that is NaN or infinite weighs 0 and is counted. */
 typedef struct kc_attention_score_params {
     uint32_t size;
     uint32_t reserved;
@@ -358,8 +359,8 @@ enum {
 };
 
 /* out[row, h] = sum of weight * value / mass. In ascending token order, in blocks of 64 tokens whose sums are merged in
- * order: with every token kept, KC_MIX_RENORMALIZED gives the same bits from any home, as exact rows or from the V
- * store. */
+ * order into those of spans of a fixed number of pages, and these in order into the total: with every token kept,
+ * KC_MIX_RENORMALIZED gives the same bits from any home, as exact rows or from the V store. */
 typedef struct kc_attention_mix_params {
     uint32_t size;
     int32_t mode; /* KC_MIX_* */

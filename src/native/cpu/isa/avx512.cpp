@@ -22,6 +22,7 @@ namespace kc::avx512 {
 namespace {
 
 #include "cpu/isa/simd_avx512.h"
+#include "cpu/isa/simd_codes_avx2.h"
 // The table closes the unnamed namespace.
 #include "cpu/isa/bodies.inl"
 

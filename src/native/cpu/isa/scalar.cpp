@@ -11,6 +11,8 @@ namespace kc::scalar {
 namespace {
 
 #include "cpu/isa/simd_scalar.h"
+
+#include "cpu/isa/simd_codes_scalar.h"
 // The table closes the unnamed namespace.
 #include "cpu/isa/bodies.inl"
 

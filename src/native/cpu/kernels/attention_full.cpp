@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/context.h"
+#include "cpu/kernels/half.h"
 #include "cpu/kernels/layout.h"
 
 namespace kc {
@@ -18,14 +19,23 @@ int64_t tile_tokens(const kc_layer_view& layer) { return std::max<int64_t>(1, kT
 
 // The scratch of one thread, carved.
 struct Tile {
-    float* q;       // [rows, head_dim]
-    float* page;    // keys [head_dim, 64] or values [64, head_dim]
-    float* span;    // [rows, head_dim]
-    float* total;   // [rows, head_dim]
-    float* max;     // [rows]
-    float* mass;    // [rows]
-    int32_t* used;  // [pages]: those that some row sees
-    float* scores;  // [rows, pages * 64], pages as in `used`
+    float* q;      // [rows, head_dim]
+    float* page;   // keys [head_dim, 64] or values [64, head_dim]
+    float* span;   // [rows, head_dim]
+    float* total;  // [rows, head_dim]
+    float* max;    // [rows]
+    float* mass;   // [rows]
+    // Where K or V are coded: q rotated, its product with the centre of K; the sums of rotated values, the mass of
+    // their weights, and the weights of a page times the scales of its rows.
+    float* rotated_q;      // [rows, head_dim]
+    float* offset;         // [rows]
+    float* rotated_span;   // [rows, head_dim]
+    float* rotated_total;  // [rows, head_dim]
+    float* rotated_mass;   // [rows]
+    float* span_mass;      // [rows]
+    float* weights;        // [rows, 64]
+    int32_t* used;         // [pages]: those that some row sees
+    float* scores;         // [rows, pages * 64], pages as in `used`
 
     static int64_t carve(const kc_layer_view& layer, int64_t n_pages, float* base, Tile* tile) {
         const int64_t rows = tile_tokens(layer) * group_of(layer);
@@ -41,6 +51,14 @@ struct Tile {
         tile->total = take(rows * layer.head_dim);
         tile->max = take(rows);
         tile->mass = take(rows);
+        const bool coded_k = layer.k.first != nullptr, coded_v = layer.v.first != nullptr;
+        tile->rotated_q = take(coded_k ? rows * layer.head_dim : 0);
+        tile->offset = take(coded_k ? rows : 0);
+        tile->rotated_span = take(coded_v ? rows * layer.head_dim : 0);
+        tile->rotated_total = take(coded_v ? rows * layer.head_dim : 0);
+        tile->rotated_mass = take(coded_v ? rows : 0);
+        tile->span_mass = take(coded_v ? rows : 0);
+        tile->weights = take(coded_v ? rows * kPageTokens : 0);
         tile->used = reinterpret_cast<int32_t*>(take(n_pages));
         tile->scores = take(rows * n_pages * kPageTokens);
         return at;
@@ -56,8 +74,13 @@ struct Full {
     void run_tile(int32_t s, int32_t kv_head, int32_t first, Tile& tile) const;
     void score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t position, int64_t n_used, Tile& tile) const;
     void mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_position, int64_t n_used, Tile& tile) const;
-    void load_keys(int32_t s, int32_t page, int32_t kv_head, float* keys) const;
-    void load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values) const;
+    void rotate_queries(int32_t s, int32_t kv_head, int64_t n_rows, Tile& tile) const;
+    void score_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, float* scores, int64_t stride,
+                    Tile& tile) const;
+    void mix_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, int n_tokens, const float* weights,
+                  int64_t stride, Tile& tile) const;
+    void load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values,
+                     const uint16_t** scales) const;
     const uint8_t* exact_page(int32_t s, int32_t page, int32_t kv_head) const;
 
     // The tokens of a page that the row of a token at `position` sees.
@@ -73,26 +96,40 @@ const uint8_t* Full::exact_page(int32_t s, int32_t page, int32_t kv_head) const 
     return params.staged[s][page] + kv_head * kPageTokens * layer.exact.row_bytes;
 }
 
-void Full::load_keys(int32_t s, int32_t page, int32_t kv_head, float* keys) const {
-    const Block block = block_of(layer.k, params.sequences[s], page, kv_head, layer.head_dim);
-    kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data),
-                           static_cast<int64_t>(layer.head_dim) * kPageTokens, keys);
-}
-
-// What lies behind n_tokens was not written yet: it counts as zeros.
-void Full::load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values) const {
+void Full::rotate_queries(int32_t s, int32_t kv_head, int64_t n_rows, Tile& tile) const {
     const kc_sequence_view& sequence = params.sequences[s];
     const int64_t head_dim = layer.head_dim;
-    if (layer.exact.base == nullptr || in_first_store(layer.v, sequence, page)) {
-        const Block block = block_of(layer.v, sequence, page, kv_head, layer.head_dim);
-        kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data), n_tokens * head_dim, values);
-    } else {
-        const uint8_t* row = exact_page(s, page, kv_head) + value_offset_bytes(layer.exact, layer.head_dim);
-        for (int t = 0; t < n_tokens; ++t, row += layer.exact.row_bytes) {
-            kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(row), head_dim, values + t * head_dim);
-        }
+    if (layer.k.first == nullptr || layer.exact.has_k || sequence.first_page < 0) return;
+    const float* centre = centre_of(layer.k, sequence, kv_head, layer.head_dim);
+    for (int64_t r = 0; r < n_rows; ++r) {
+        float* q = tile.rotated_q + r * head_dim;
+        std::copy_n(tile.q + r * head_dim, head_dim, q);
+        kernels.codec.rotate(q, head_dim);
+        float offset = 0.f;
+        for (int64_t d = 0; d < head_dim; ++d) offset += q[d] * centre[d];
+        tile.offset[r] = offset * layer.scale;
     }
-    std::fill(values + n_tokens * head_dim, values + kPageTokens * head_dim, 0.f);
+}
+
+void Full::score_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, float* scores, int64_t stride,
+                      Tile& tile) const {
+    const AttentionFullBodies& bodies = kernels.attention_full;
+    const int64_t head_dim = layer.head_dim;
+    const Block block = block_of(layer.k, params.sequences[s], page, kv_head, layer.head_dim);
+    if (block.codec == KC_CODEC_F16) {
+        kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data), head_dim * kPageTokens, tile.page);
+    } else if (layer.exact.has_k) {
+        kernels.codec.transpose(exact_page(s, page, kv_head), layer.exact.row_bytes, head_dim, tile.page);
+    } else {
+        load_block(kernels.codec, block.codec, false, block.data, layer.head_dim, tile.page);
+        bodies.scores(tile.rotated_q, n_rows, tile.page, head_dim, layer.scale, scores, stride);
+        const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
+        for (int64_t r = 0; r < n_rows; ++r) {
+            kernels.attention_score.scale(scores + r * stride, scales, 1.f, tile.offset[r]);
+        }
+        return;
+    }
+    bodies.scores(tile.q, n_rows, tile.page, head_dim, layer.scale, scores, stride);
 }
 
 void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t position, int64_t n_used, Tile& tile) const {
@@ -100,8 +137,7 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
     for (int64_t r = 0; r < n_rows; ++r) tile.max[r] = -kInfinity;
     for (int64_t u = 0; u < n_used; ++u) {
         float* scores = tile.scores + u * kPageTokens;
-        load_keys(s, tile.used[u], kv_head, tile.page);
-        kernels.attention_full.scores(tile.q, n_rows, tile.page, layer.head_dim, layer.scale, scores, stride);
+        score_page(s, tile.used[u], kv_head, n_rows, scores, stride, tile);
         const int32_t page_position = params.sequences[s].pages[tile.used[u]].position;
         for (int64_t r = 0; r < n_rows; ++r) {
             float* row = scores + r * stride;
@@ -118,13 +154,68 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
     }
 }
 
+// Values of the first n_tokens of a page as floats; what lies behind was not written yet and counts as zeros. Coded
+// values are integers: their scales go to `scales`, which is nullptr otherwise.
+void Full::load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values,
+                       const uint16_t** scales) const {
+    const kc_sequence_view& sequence = params.sequences[s];
+    const int64_t head_dim = layer.head_dim;
+    *scales = nullptr;
+    if (layer.exact.base == nullptr || in_first_store(layer.v, sequence, page)) {
+        const Block block = block_of(layer.v, sequence, page, kv_head, layer.head_dim);
+        if (block.codec == KC_CODEC_F16) {
+            kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(block.data), n_tokens * head_dim, values);
+        } else {
+            load_block(kernels.codec, block.codec, true, block.data, layer.head_dim, values);
+            *scales = block_scales(block.codec, block.data, layer.head_dim);
+        }
+    } else {
+        const uint8_t* row = exact_page(s, page, kv_head) + value_offset_bytes(layer.exact, layer.head_dim);
+        const bool q8 = layer.exact.v_codec == KC_CODEC_Q8;
+        if (q8) *scales = exact_scales(layer.exact, sequence, page, kv_head);
+        for (int t = 0; t < n_tokens; ++t, row += layer.exact.row_bytes) {
+            float* to = values + t * head_dim;
+            if (q8) {
+                for (int64_t d = 0; d < head_dim; ++d) to[d] = reinterpret_cast<const int8_t*>(row)[d];
+            } else {
+                kernels.codec.from_f16(reinterpret_cast<const uint16_t*>(row), head_dim, to);
+            }
+        }
+    }
+    std::fill(values + n_tokens * head_dim, values + kPageTokens * head_dim, 0.f);
+}
+
+void Full::mix_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, int n_tokens, const float* weights,
+                    int64_t stride, Tile& tile) const {
+    const uint16_t* scales;
+    load_values(s, page, kv_head, n_tokens, tile.page, &scales);
+    if (scales == nullptr) {
+        kernels.attention_full.mix(weights, stride, n_rows, tile.page, layer.head_dim, tile.span);
+        return;
+    }
+    float factors[kPageTokens] = {};
+    for (int t = 0; t < n_tokens; ++t) factors[t] = from_half(scales[t]);
+    for (int64_t r = 0; r < n_rows; ++r) {
+        const float* row = weights + r * stride;
+        float sum, squares;
+        for (int t = 0; t < kPageTokens; ++t) tile.weights[r * kPageTokens + t] = row[t] * factors[t];
+        kernels.attention_score.sums(row, &sum, &squares);
+        tile.span_mass[r] += sum;
+    }
+    kernels.attention_full.mix(tile.weights, kPageTokens, n_rows, tile.page, layer.head_dim, tile.rotated_span);
+}
+
 void Full::mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_position, int64_t n_used,
                      Tile& tile) const {
     const kc_sequence_view& sequence = params.sequences[s];
+    const ElementwiseBodies& elementwise = kernels.elementwise;
     const int64_t stride = n_used * kPageTokens;
     const int64_t n_values = n_rows * layer.head_dim;
+    const bool coded = layer.v.first != nullptr;
     std::fill_n(tile.total, n_values, 0.f);
     std::fill_n(tile.mass, n_rows, 0.f);
+    if (coded) std::fill_n(tile.rotated_total, n_values, 0.f);
+    if (coded) std::fill_n(tile.rotated_mass, n_rows, 0.f);
     for (int64_t begin = 0, end; begin < n_used; begin = end) {
         const int32_t span = tile.used[begin] / kSpanPages;
         for (end = begin + 1; end < n_used && tile.used[end] / kSpanPages == span;) ++end;
@@ -138,14 +229,16 @@ void Full::mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_po
             tile.mass[r] += mass;
         }
         std::fill_n(tile.span, n_values, 0.f);
+        if (coded) std::fill_n(tile.rotated_span, n_values, 0.f);
+        if (coded) std::fill_n(tile.span_mass, n_rows, 0.f);
         for (int64_t u = begin; u < end; ++u) {
             const int32_t page = tile.used[u];
             const int n_tokens = std::min(kPageTokens, last_position + 1 - sequence.pages[page].position);
-            load_values(s, page, kv_head, n_tokens, tile.page);
-            kernels.attention_full.mix(tile.scores + u * kPageTokens, stride, n_rows, tile.page, layer.head_dim,
-                                       tile.span);
+            mix_page(s, page, kv_head, n_rows, n_tokens, tile.scores + u * kPageTokens, stride, tile);
         }
-        kernels.elementwise.add(tile.total, tile.span, n_values, tile.total);
+        elementwise.add(tile.total, tile.span, n_values, tile.total);
+        if (coded) elementwise.add(tile.rotated_total, tile.rotated_span, n_values, tile.rotated_total);
+        if (coded) elementwise.add(tile.rotated_mass, tile.span_mass, n_rows, tile.rotated_mass);
     }
 }
 
@@ -171,11 +264,16 @@ void Full::run_tile(int32_t s, int32_t kv_head, int32_t first, Tile& tile) const
         for (int32_t p = position; p <= last_position; ++p) seen |= seen_by(sequence.pages[page].position, p);
         if (seen != 0) tile.used[n_used++] = page;
     }
+    rotate_queries(s, kv_head, n_rows, tile);
     score_pages(s, kv_head, n_rows, position, n_used, tile);
     mix_pages(s, kv_head, n_rows, last_position, n_used, tile);
     for (int64_t r = 0; r < n_rows; ++r) {
         const float inverse = tile.mass[r] > 0.f ? 1.f / tile.mass[r] : 0.f;
         float* out = params.out + offset(r / group) + r % group * head_dim;
+        if (layer.v.first != nullptr) {
+            add_rotated(kernels.codec, centre_of(layer.v, sequence, kv_head, layer.head_dim), tile.rotated_mass[r],
+                        layer.head_dim, tile.rotated_total + r * head_dim, tile.total + r * head_dim);
+        }
         for (int64_t d = 0; d < head_dim; ++d) out[d] = tile.total[r * head_dim + d] * inverse;
     }
 }

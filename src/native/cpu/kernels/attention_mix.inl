@@ -6,6 +6,12 @@ struct MixRowF16 {
 struct MixRowQ8 {
     static VecF load_values(const uint8_t* row, int64_t d) { return load_i8(reinterpret_cast<const int8_t*>(row) + d); }
 };
+// Rows of 16 dimensions side by side: those of a token lie 1024 bytes apart.
+struct MixRowLevels {
+    static VecF load_values(const uint8_t* row, int64_t d) {
+        return load_i8(reinterpret_cast<const int8_t*>(row) + d / 16 * 1024 + d % 16);
+    }
+};
 
 // One chain over the rows for each of N heads by V vectors of d.
 template <class Row, int N, int V>
@@ -81,4 +87,12 @@ void attention_mix_rows_q8(const uint8_t* const* rows, int64_t n_rows, const flo
     mix_rows<MixRowQ8>(rows, n_rows, weights, weight_stride, n_heads, head_dim, into, into_stride);
 }
 
-constexpr AttentionMixBodies attention_mix_bodies = {attention_mix_rows_f16, attention_mix_rows_q8};
+void attention_mix_levels(const int8_t* levels, const float* weights, int64_t weight_stride, int64_t n_heads,
+                          int64_t head_dim, float* into, int64_t into_stride) {
+    const uint8_t* rows[64];
+    for (int t = 0; t < 64; ++t) rows[t] = reinterpret_cast<const uint8_t*>(levels) + t * 16;
+    mix_rows<MixRowLevels>(rows, 64, weights, weight_stride, n_heads, head_dim, into, into_stride);
+}
+
+constexpr AttentionMixBodies attention_mix_bodies = {attention_mix_rows_f16, attention_mix_rows_q8,
+                                                     attention_mix_levels};

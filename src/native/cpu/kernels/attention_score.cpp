@@ -19,6 +19,13 @@ struct SpanScore {
     int32_t reserved;
 };
 
+// A query for coded keys, rotated, in integers: a score is dot * (scale of the row) * factor + offset, the offset being
+// the share of the centre.
+struct CodedQuery {
+    float factor;
+    float offset;
+};
+
 struct Score {
     const kc_attention_score_params& params;
     const kc_wave& wave;
@@ -27,6 +34,8 @@ struct Score {
     int64_t group;
     int64_t n_spans;
     SpanScore* spans;
+    CodedQuery* queries;  // [query, q_head]
+    int16_t* wide;        // [query, q_head, head_dim], for q8 keys; bytes for the others
 
     float* weights_of(int64_t query, int64_t q_head) const {
         return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
@@ -35,6 +44,9 @@ struct Score {
         return spans[(query * layer.n_q_heads + q_head) * n_spans + span];
     }
 
+    void prepare(int64_t query, int64_t kv_head) const;
+    void score_coded(int64_t query, int64_t kv_head, const Block& block, float* scores) const;
+    void score_recent(int64_t query, int64_t kv_head, int32_t page, float* scores) const;
     void score_span(int64_t query, int64_t kv_head, int64_t span) const;
     void weigh_span(int64_t query, int64_t kv_head, int64_t span) const;
     void merge(int64_t query, int64_t q_head) const;
@@ -56,6 +68,79 @@ int32_t scan_seen(float* scores, uint64_t seen, float* max) {
     return n_nonfinite;
 }
 
+void Score::prepare(int64_t query, int64_t kv_head) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
+    const int32_t head_dim = layer.head_dim;
+    if (sequence.first_page < 0) return;
+    const float* centre = centre_of(layer.k, sequence, static_cast<int32_t>(kv_head), head_dim);
+    const bool wide_numbers = layer.k.codec == KC_CODEC_Q8;
+    const float most = wide_numbers ? 32767.f : 127.f;
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        float q[kMaxHeadDim];
+        std::copy_n(wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + h) * head_dim, head_dim, q);
+        kernels.codec.rotate(q, head_dim);
+        float largest = 0.f, offset = 0.f;
+        bool finite = true;
+        for (int32_t d = 0; d < head_dim; ++d) {
+            largest = std::max(largest, std::fabs(q[d]));
+            finite = finite && std::isfinite(q[d]);
+            offset += q[d] * centre[d];
+        }
+        const int64_t at = query * layer.n_q_heads + h;
+        int16_t* words = wide + at * head_dim;
+        int8_t* bytes = reinterpret_cast<int8_t*>(wide) + at * head_dim;
+        // A query that is not finite makes every score NaN, to be counted.
+        const float step = finite ? largest / most : NAN;
+        for (int32_t d = 0; d < head_dim; ++d) {
+            const long number = step > 0.f ? std::lrintf(std::min(most, std::max(-most, q[d] / step))) : 0;
+            if (wide_numbers) {
+                words[d] = static_cast<int16_t>(number);
+            } else {
+                bytes[d] = static_cast<int8_t>(number);
+            }
+        }
+        // Before there is a centre this is nonsense, and there is no coded row that it could meet.
+        queries[at] = {layer.scale * step, layer.scale * offset};
+    }
+}
+
+void Score::score_coded(int64_t query, int64_t kv_head, const Block& block, float* scores) const {
+    const AttentionScoreBodies& bodies = kernels.attention_score;
+    const int64_t head_dim = layer.head_dim;
+    const int64_t at = query * layer.n_q_heads + kv_head * group;
+    if (block.codec == KC_CODEC_Q8) {
+        bodies.dot_q8(block.data, wide + at * head_dim, group, head_dim, scores, wave.token_stride);
+    } else {
+        int8_t levels[kMaxHeadDim * kPageTokens];
+        kernels.codec.expand(block.codec, block.data, head_dim, levels);
+        bodies.dot_levels(levels, reinterpret_cast<int8_t*>(wide) + at * head_dim, group, head_dim, scores,
+                          wave.token_stride);
+    }
+    const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
+    for (int64_t h = 0; h < group; ++h) {
+        bodies.scale(scores + h * wave.token_stride, scales, queries[at + h].factor, queries[at + h].offset);
+    }
+}
+
+// Recent tokens whose exact keys lie in fast memory are scored from these.
+void Score::score_recent(int64_t query, int64_t kv_head, int32_t page, float* scores) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_page_view& at = wave.sequences[view.sequence].pages[page];
+    if (!layer.exact.has_k || at.exact < 0) return;
+    const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(kv_head));
+    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + kv_head * group) * layer.head_dim;
+    const int32_t first = std::max(0, view.n_visible - wave.n_recent - at.position);
+    const int32_t last = std::min<int32_t>(kPageTokens, view.n_visible - at.position);
+    for (int32_t t = first; t < last; ++t) {
+        const uint16_t* row = reinterpret_cast<const uint16_t*>(rows + t * layer.exact.row_bytes);
+        for (int64_t h = 0; h < group; ++h) {
+            scores[h * wave.token_stride + t] =
+                kernels.attention_score.dot_row(row, q + h * layer.head_dim, layer.head_dim, layer.scale);
+        }
+    }
+}
+
 void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
     const AttentionScoreBodies& bodies = kernels.attention_score;
     const kc_query_view& view = wave.queries[query];
@@ -72,7 +157,12 @@ void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
             const Block block = block_of(layer.k, sequence, page, static_cast<int32_t>(kv_head), layer.head_dim);
             const Block next = block_of(layer.k, sequence, std::min(page + 1, sequence.n_pages - 1),
                                         static_cast<int32_t>(kv_head), layer.head_dim);
-            bodies.dot_f16(block.data, next.data, q, group, layer.head_dim, layer.scale, scores, wave.token_stride);
+            if (block.codec == KC_CODEC_F16) {
+                bodies.dot_f16(block.data, next.data, q, group, layer.head_dim, layer.scale, scores, wave.token_stride);
+            } else {
+                score_coded(query, kv_head, block, scores);
+                score_recent(query, kv_head, page, scores);
+            }
         }
         for (int64_t h = 0; h < group; ++h) {
             SpanScore& result = span_of(query, kv_head * group + h, span);
@@ -116,23 +206,37 @@ void Score::merge(int64_t query, int64_t q_head) const {
     params.n_nonfinite[at] = n_nonfinite;
 }
 
+int64_t span_bytes(int64_t n_heads, int64_t token_stride) {
+    return n_heads * ceil_div(token_stride, kSpanTokens) * static_cast<int64_t>(sizeof(SpanScore));
+}
+int64_t query_bytes(const kc_layer_view& layer, int64_t n_heads) {
+    return layer.k.codec == KC_CODEC_F16 ? 0 : n_heads * static_cast<int64_t>(sizeof(CodedQuery));
+}
+
 }  // namespace
 
 uint64_t attention_score_scratch_bytes(CpuContext&, const kc_layer_view& layer, int64_t n_queries,
                                        int64_t token_stride) {
-    return static_cast<uint64_t>(n_queries * layer.n_q_heads * ceil_div(token_stride, kSpanTokens)) * sizeof(SpanScore);
+    const int64_t n_heads = n_queries * layer.n_q_heads;
+    return static_cast<uint64_t>(span_bytes(n_heads, token_stride) + query_bytes(layer, n_heads) +
+                                 2 * n_heads * layer.head_dim);
 }
 
 void attention_score(CpuContext& context, const kc_attention_score_params& params) {
     const kc_wave& wave = *params.wave;
     const kc_layer_view& layer = *wave.layer;
-    const Score score{params,
-                      wave,
-                      layer,
-                      *context.kernels,
-                      layer.n_q_heads / layer.n_kv_heads,
-                      ceil_div(wave.token_stride, kSpanTokens),
-                      static_cast<SpanScore*>(params.scratch)};
+    uint8_t* base = static_cast<uint8_t*>(params.scratch);
+    const int64_t n_q_lists = int64_t{wave.n_queries} * layer.n_q_heads;
+    const Score score{
+        params,
+        wave,
+        layer,
+        *context.kernels,
+        layer.n_q_heads / layer.n_kv_heads,
+        ceil_div(wave.token_stride, kSpanTokens),
+        reinterpret_cast<SpanScore*>(base),
+        reinterpret_cast<CodedQuery*>(base + span_bytes(n_q_lists, wave.token_stride)),
+        reinterpret_cast<int16_t*>(base + span_bytes(n_q_lists, wave.token_stride) + query_bytes(layer, n_q_lists))};
     const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
     const auto over_spans = [&](void (Score::*work)(int64_t, int64_t, int64_t) const) {
         context.pool.run(wave.n_queries * n_heads * score.n_spans, 1, [&](int64_t begin, int64_t end, int) {
@@ -144,6 +248,12 @@ void attention_score(CpuContext& context, const kc_attention_score_params& param
             }
         });
     };
+    if (layer.k.codec != KC_CODEC_F16) {
+        const int64_t n_pairs = wave.n_queries * n_heads;
+        context.pool.run(n_pairs, std::max<int64_t>(1, 16 / score.group), [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) score.prepare(i / n_heads, wave.kv_head_begin + i % n_heads);
+        });
+    }
     over_spans(&Score::score_span);
     over_spans(&Score::weigh_span);
     for (int64_t query = 0; query < wave.n_queries; ++query) {

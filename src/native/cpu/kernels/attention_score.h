@@ -15,6 +15,14 @@ struct AttentionScoreBodies {
     // scores[h, t] = scale * sum over d of q[h, d] * block[d, t], a block of f16 keys. `next` is read soon after.
     void (*dot_f16)(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads, int64_t head_dim,
                     float scale, float* scores, int64_t score_stride);
+    // dots[h, t] = sum over d of q[h, d] * integer (d, t), a block of q8 keys; q [n_heads, head_dim] up to +-32767.
+    void (*dot_q8)(const uint8_t* block, const int16_t* q, int64_t n_heads, int64_t head_dim, float* dots,
+                   int64_t dot_stride);
+    // The same for expanded levels of keys (codes.h); q up to +-127.
+    void (*dot_levels)(const int8_t* levels, const int8_t* q, int64_t n_heads, int64_t head_dim, float* dots,
+                       int64_t dot_stride);
+    // scores[t] = scores[t] * row_scales[t] * factor + offset for 64 tokens, in place.
+    void (*scale)(float* scores, const uint16_t* row_scales, float factor, float offset);
     // scale * q . row for one f16 key that lies as a row.
     float (*dot_row)(const uint16_t* row, const float* q, int64_t head_dim, float scale);
     // 64 scores that are all seen: those that are NaN or infinite become minus infinity. Grows `max`, returns how many.

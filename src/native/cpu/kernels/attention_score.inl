@@ -59,6 +59,86 @@ void attention_score_dot_f16(const uint8_t* block, const uint8_t* next, const fl
     }
 }
 
+// Integer sums of N heads by V times 8 tokens.
+template <int N, int V>
+inline void dot_q8_tile(const uint8_t* block, const int16_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
+    Ints sums[N][V];
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) sums[h][v] = zero_ints();
+    }
+    for (int64_t d = 0; d < head_dim; d += 2) {
+        Pairs keys[V];
+        for (int v = 0; v < V; ++v) keys[v] = load_pairs(block + d * 64 + v * 16);
+        for (int h = 0; h < N; ++h) {
+            const Pairs qd = splat_pair(q + h * head_dim + d);
+            for (int v = 0; v < V; ++v) sums[h][v] = add_pairs(sums[h][v], keys[v], qd);
+        }
+    }
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) store_ints(dots + h * dot_stride + v * 8, sums[h][v]);
+    }
+}
+
+template <int N, int V>
+inline void dot_levels_tile(const int8_t* levels, const int8_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
+    Ints sums[N][V];
+    int32_t bias[N];
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) sums[h][v] = zero_ints();
+        bias[h] = 0;
+        for (int64_t d = 0; kQuadBias != 0 && d < head_dim; ++d) bias[h] += kQuadBias * q[h * head_dim + d];
+    }
+    for (int64_t d = 0; d < head_dim; d += 4) {
+        Bytes keys[V];
+        for (int v = 0; v < V; ++v) keys[v] = load_bytes(levels + d * 64 + v * 32);
+        for (int h = 0; h < N; ++h) {
+            const Quads qd = splat_quad(q + h * head_dim + d);
+            for (int v = 0; v < V; ++v) sums[h][v] = add_quads(sums[h][v], keys[v], qd);
+        }
+    }
+    for (int h = 0; h < N; ++h) {
+        for (int v = 0; v < V; ++v) store_ints(dots + h * dot_stride + v * 8, subtract(sums[h][v], bias[h]));
+    }
+}
+
+template <int N>
+inline void dot_q8_heads(const uint8_t* block, const int16_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
+    for (int t = 0; t < 64; t += 32) dot_q8_tile<N, 4>(block + t * 2, q, head_dim, dots + t, dot_stride);
+}
+
+void attention_score_dot_q8(const uint8_t* block, const int16_t* q, int64_t n_heads, int64_t head_dim, float* dots,
+                            int64_t dot_stride) {
+    for (; n_heads >= 2; n_heads -= 2, q += 2 * head_dim, dots += 2 * dot_stride) {
+        dot_q8_heads<2>(block, q, head_dim, dots, dot_stride);
+    }
+    if (n_heads == 1) dot_q8_heads<1>(block, q, head_dim, dots, dot_stride);
+}
+
+template <int N>
+inline void dot_levels_heads(const int8_t* levels, const int8_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
+    for (int t = 0; t < 64; t += 32) dot_levels_tile<N, 4>(levels + t * 4, q, head_dim, dots + t, dot_stride);
+}
+
+void attention_score_dot_levels(const int8_t* levels, const int8_t* q, int64_t n_heads, int64_t head_dim, float* dots,
+                                int64_t dot_stride) {
+    while (n_heads > 0) {
+        const int64_t n = n_heads == 4 ? 2 : n_heads > 3 ? 3 : n_heads;
+        if (n == 3) dot_levels_heads<3>(levels, q, head_dim, dots, dot_stride);
+        if (n == 2) dot_levels_heads<2>(levels, q, head_dim, dots, dot_stride);
+        if (n == 1) dot_levels_heads<1>(levels, q, head_dim, dots, dot_stride);
+        n_heads -= n;
+        q += n * head_dim;
+        dots += n * dot_stride;
+    }
+}
+
+void attention_score_scale(float* scores, const uint16_t* row_scales, float factor, float offset) {
+    for (int t = 0; t < 64; t += kLanes) {
+        const VecF s = mul(load(scores + t), load_f16(row_scales + t));
+        store(scores + t, fma(s, splat(factor), splat(offset)));
+    }
+}
+
 float attention_score_dot_row(const uint16_t* row, const float* q, int64_t head_dim, float scale) {
     VecF sums = splat(0.f);
     for (int64_t d = 0; d < head_dim; d += kLanes) sums = fma(load(q + d), load_f16(row + d), sums);
@@ -120,6 +200,7 @@ void attention_score_sums(const float* weights, float* sum, float* squares) {
     *squares = reduce_add(total_squares);
 }
 
-constexpr AttentionScoreBodies attention_score_bodies = {attention_score_dot_f16,     attention_score_dot_row,
-                                                         attention_score_scan,        attention_score_exponentials,
-                                                         attention_score_exponential, attention_score_sums};
+constexpr AttentionScoreBodies attention_score_bodies = {
+    attention_score_dot_f16,      attention_score_dot_q8,      attention_score_dot_levels,
+    attention_score_scale,        attention_score_dot_row,     attention_score_scan,
+    attention_score_exponentials, attention_score_exponential, attention_score_sums};

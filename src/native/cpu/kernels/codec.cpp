@@ -1,5 +1,11 @@
 #include "cpu/kernels/codec.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "cpu/kernels/codes.h"
+#include "cpu/kernels/half.h"
 #include "cpu/kernels/layout.h"
 
 namespace kc {
@@ -22,6 +28,79 @@ int bits_of(int32_t codec) {
     }
 }
 
+const int8_t* levels_of(int32_t codec) {
+    return codec == KC_CODEC_Q4 ? kLevels4 : codec == KC_CODEC_Q3 ? kLevels3 : kLevels2;
+}
+
+// The largest level of a unit Gaussian, which the integer 127 stands for.
+double largest_level(int32_t codec) { return codec == KC_CODEC_Q4 ? 2.7326 : codec == KC_CODEC_Q3 ? 2.1520 : 1.5104; }
+
+// Bits [first, first + width) of all codes lie in one plane.
+struct Plane {
+    int first;
+    int width;
+    int64_t offset_bytes;
+};
+int planes_of(int32_t codec, int32_t head_dim, Plane (&planes)[2]) {
+    if (codec == KC_CODEC_Q3) {
+        planes[0] = {0, 2, 0};
+        planes[1] = {2, 1, int64_t{head_dim} * 16};
+        return 2;
+    }
+    planes[0] = {0, bits_of(codec), 0};
+    return 1;
+}
+
+struct BitPlace {
+    int64_t byte;
+    int shift;
+};
+BitPlace place_in(const Plane& plane, const CodePlace& code) {
+    const int per_byte = 8 / plane.width;
+    return {plane.offset_bytes + code.unit / per_byte * 32 + code.byte,
+            static_cast<int>(code.unit % per_byte) * plane.width};
+}
+
+// Where integer (token, d) of a q8 block lies: values as rows, keys by pairs of dimensions.
+int64_t q8_index(bool is_v, int token, int d, int32_t head_dim) {
+    return is_v ? int64_t{token} * head_dim + d : (d / 2 * int64_t{kPageTokens} + token) * 2 + d % 2;
+}
+
+uint16_t quantize_q8(const float* y, int32_t head_dim, int8_t* numbers) {
+    float largest = 0.f;
+    for (int32_t d = 0; d < head_dim; ++d) largest = std::max(largest, std::fabs(y[d]));
+    const uint16_t half = to_half(largest / 127.f);
+    const float scale = from_half(half);
+    for (int32_t d = 0; d < head_dim; ++d) {
+        const float number = scale > 0.f ? std::min(127.f, std::max(-127.f, y[d] / scale)) : 0.f;
+        numbers[d] = static_cast<int8_t>(std::lrintf(number));
+    }
+    return half;
+}
+
+uint16_t quantize_levels(int32_t codec, const float* y, int32_t head_dim, int8_t* numbers) {
+    const int8_t* levels = levels_of(codec);
+    const int n_levels = 1 << bits_of(codec);
+    double squares = 0.;
+    for (int32_t d = 0; d < head_dim; ++d) squares += static_cast<double>(y[d]) * y[d];
+    const double to_unit = squares > 0. ? 127. / largest_level(codec) / std::sqrt(squares / head_dim) : 0.;
+    double product = 0.;
+    for (int32_t d = 0; d < head_dim; ++d) {
+        const float unit = static_cast<float>(y[d] * to_unit);
+        const float magnitude = std::fabs(unit);
+        // Levels are symmetric; how many midpoints of the positive ones lie below.
+        int index = 0;
+        for (int i = n_levels / 2; i + 1 < n_levels; ++i)
+            index += magnitude > 0.5f * static_cast<float>(levels[i] + levels[i + 1]);
+        const int8_t level = levels[n_levels / 2 + index];
+        numbers[d] = unit < 0.f ? static_cast<int8_t>(-level) : level;
+        product += static_cast<double>(y[d]) * numbers[d];
+    }
+    // Every level has the sign of its number, so the product is positive. This scale, unlike the one of least squares,
+    // does not shrink rows: |y|^2 = scale * (y . levels).
+    return product > 0. ? to_half(static_cast<float>(squares / product)) : 0;
+}
+
 }  // namespace
 
 uint64_t block_bytes(int32_t codec, int32_t head_dim) {
@@ -29,6 +108,80 @@ uint64_t block_bytes(int32_t codec, int32_t head_dim) {
     if (bits == 0 || head_dim < 16 || head_dim > kMaxHeadDim || head_dim % 16 != 0) return 0;
     const uint64_t rows_bytes = static_cast<uint64_t>(kPageTokens) * bits * head_dim / 8;
     return codec == KC_CODEC_F16 ? rows_bytes : rows_bytes + 2 * kPageTokens;
+}
+
+uint16_t* block_scales(int32_t codec, uint8_t* block, int32_t head_dim) {
+    return reinterpret_cast<uint16_t*>(block + int64_t{kPageTokens} * bits_of(codec) * head_dim / 8);
+}
+
+void add_rotated(const CodecBodies& bodies, const float* centre, float mass, int32_t head_dim, float* rotated,
+                 float* plain) {
+    // Before there is a centre there are no coded rows.
+    if (mass == 0.f) return;
+    for (int32_t d = 0; d < head_dim; ++d) rotated[d] += mass * centre[d];
+    bodies.rotate_back(rotated, head_dim);
+    for (int32_t d = 0; d < head_dim; ++d) plain[d] += rotated[d];
+}
+
+uint16_t quantize(int32_t codec, const float* y, int32_t head_dim, int8_t* numbers) {
+    return codec == KC_CODEC_Q8 ? quantize_q8(y, head_dim, numbers) : quantize_levels(codec, y, head_dim, numbers);
+}
+
+void store_row(int32_t codec, bool is_v, uint8_t* block, int token, int32_t head_dim, const int8_t* numbers,
+               uint16_t scale) {
+    block_scales(codec, block, head_dim)[token] = scale;
+    if (codec == KC_CODEC_Q8) {
+        for (int32_t d = 0; d < head_dim; ++d) {
+            block[q8_index(is_v, token, d, head_dim)] = static_cast<uint8_t>(numbers[d]);
+        }
+        return;
+    }
+    const int8_t* levels = levels_of(codec);
+    const int n_levels = 1 << bits_of(codec);
+    Plane planes[2];
+    const int n_planes = planes_of(codec, head_dim, planes);
+    for (int32_t d = 0; d < head_dim; ++d) {
+        const int code = static_cast<int>(std::lower_bound(levels, levels + n_levels, numbers[d]) - levels);
+        for (int p = 0; p < n_planes; ++p) {
+            const BitPlace at = place_in(planes[p], code_place(is_v, token, d));
+            const int mask = (1 << planes[p].width) - 1;
+            const int bits = code >> planes[p].first & mask;
+            block[at.byte] = static_cast<uint8_t>((block[at.byte] & ~(mask << at.shift)) | bits << at.shift);
+        }
+    }
+}
+
+void load_row(int32_t codec, bool is_v, const uint8_t* block, int token, int32_t head_dim, int8_t* numbers) {
+    Plane planes[2];
+    const int n_planes = codec == KC_CODEC_Q8 ? 0 : planes_of(codec, head_dim, planes);
+    for (int32_t d = 0; d < head_dim; ++d) {
+        if (codec == KC_CODEC_Q8) {
+            numbers[d] = static_cast<int8_t>(block[q8_index(is_v, token, d, head_dim)]);
+            continue;
+        }
+        int code = 0;
+        for (int p = 0; p < n_planes; ++p) {
+            const BitPlace at = place_in(planes[p], code_place(is_v, token, d));
+            code |= (block[at.byte] >> at.shift & ((1 << planes[p].width) - 1)) << planes[p].first;
+        }
+        numbers[d] = levels_of(codec)[code];
+    }
+}
+
+void load_block(const CodecBodies& bodies, int32_t codec, bool is_v, const uint8_t* block, int32_t head_dim,
+                float* numbers) {
+    int8_t levels[kMaxHeadDim * kPageTokens];
+    if (codec == KC_CODEC_Q8) {
+        std::memcpy(levels, block, static_cast<size_t>(head_dim) * kPageTokens);
+    } else {
+        bodies.expand(codec, block, head_dim, levels);
+    }
+    for (int d = 0; d < head_dim; ++d) {
+        for (int t = 0; t < kPageTokens; ++t) {
+            const int64_t from = codec == KC_CODEC_Q8 ? q8_index(is_v, t, d, head_dim) : level_index(is_v, t, d);
+            numbers[is_v ? int64_t{t} * head_dim + d : int64_t{d} * kPageTokens + t] = levels[from];
+        }
+    }
 }
 
 }  // namespace kc
