@@ -386,6 +386,26 @@ void embed_rows(const kc::Kernels* kernels) {
     }
 }
 
+// All 65536 numbers of F16, infinities and NaN included, mean what they should.
+void every_half(const kc::Kernels* kernels) {
+    CpuContext context(1);
+    context.kernels = kernels;
+    std::vector<uint16_t> halves(65536);
+    for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i);
+    const kc_matrix table = {halves.data(), 1, 65536, KC_TYPE_F16, 0};
+    const int32_t id = 0;
+    std::vector<float> out(65536);
+    kc::embed(context, table, &id, 1, out.data());
+    for (size_t i = 0; i < halves.size(); ++i) {
+        const bool special = (i & 0x7c00) == 0x7c00;
+        const bool good = !special          ? static_cast<double>(out[i]) == half_value(halves[i])
+                          : (i & 1023) != 0 ? std::isnan(out[i])
+                                            : out[i] == (i & 0x8000 ? -HUGE_VALF : HUGE_VALF);
+        CHECK(good && (std::isnan(out[i]) || std::signbit(out[i]) == ((i & 0x8000) != 0)),
+              kernels->name << " half " << i << ": " << out[i]);
+    }
+}
+
 // Steady calls allocate nothing, and a reserved context allocates nothing at all.
 void scratch_is_reserved() {
     for (const int32_t activations : {KC_ACTIVATIONS_Q8, KC_ACTIVATIONS_F32}) {
@@ -483,6 +503,7 @@ int main(int argc, char** argv) {
         mixed_types(kernels);
         poisoned_tokens(kernels);
         embed_rows(kernels);
+        every_half(kernels);
     }
     scratch_is_reserved();
     return kc_test::check_result();

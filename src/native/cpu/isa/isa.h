@@ -6,7 +6,7 @@
 //   body.
 //   2. cpu/kernels/NAME.inl defines the bodies on the vector vocabulary (simd_scalar.h lists it) and ends with
 //      `constexpr NameBodies name_bodies = {...};`. It includes nothing and calls nothing from the standard library.
-//   3. Add the .inl to isa/bodies.inl, and the member `NameBodies name;` to Kernels below, in the same order.
+//   3. Add the .inl to isa/bodies.inl, and `NameBodies name;` to Kernels below, in the order of the table.
 //   4. cpu/kernels/NAME.cpp schedules: context.pool.run(...), each piece calling context.kernels->name.body(...).
 // The units scalar.cpp, avx2.cpp, avx512.cpp and avx512vnni.cpp each compile all bodies inside an unnamed namespace, so
 // that no function built for one instruction set can be linked into another. A word of the vocabulary that is missing

@@ -11,9 +11,6 @@ inline VecF sub(VecF a, VecF b) { return _mm512_sub_ps(a, b); }
 inline VecF mul(VecF a, VecF b) { return _mm512_mul_ps(a, b); }
 inline VecF div(VecF a, VecF b) { return _mm512_div_ps(a, b); }
 inline VecF fma(VecF a, VecF b, VecF c) { return _mm512_fmadd_ps(a, b, c); }
-inline float fma(float a, float b, float c) {
-    return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
-}
 inline VecF max(VecF a, VecF b) { return _mm512_max_ps(a, b); }
 inline VecF min(VecF a, VecF b) { return _mm512_min_ps(a, b); }
 inline VecF abs(VecF a) { return _mm512_abs_ps(a); }
@@ -73,9 +70,6 @@ inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), value, _mm512_setzero_ps());
 }
 
-constexpr int kDotLanes = 8;
-
-typedef __m256 VecD;
 typedef __m256i Bytes;
 
 inline Bytes load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
@@ -84,12 +78,6 @@ inline Bytes load_nibbles(const void* p) {
     const __m256i both = _mm256_set_m128i(_mm_srli_epi16(packed, 4), packed);
     return _mm256_and_si256(both, _mm256_set1_epi8(15));
 }
-inline VecD dot_zero() { return _mm256_setzero_ps(); }
-inline VecD dot_splat(float a) { return _mm256_set1_ps(a); }
-inline VecD dot_first(const float* a) { return _mm256_zextps128_ps256(_mm_load_ss(a)); }
-inline VecD dot_fma(VecD a, VecD b, VecD c) { return _mm256_fmadd_ps(a, b, c); }
-inline VecD dot_mul(VecD a, VecD b) { return _mm256_mul_ps(a, b); }
-inline float dot_reduce(VecD v) { return reduce_add(v); }
 // The products summed by fours: 8 exact partial sums.
 template <bool kSigned>
 inline __m256i multiply_bytes_exactly(Bytes w, Bytes x) {
@@ -105,9 +93,6 @@ inline __m256i multiply_bytes_exactly(Bytes w, Bytes x) {
 #endif
     }
 }
-inline VecD dot_unsigned(Bytes w, Bytes x) { return _mm256_cvtepi32_ps(multiply_bytes_exactly<false>(w, x)); }
-inline VecD dot_signed(Bytes w, Bytes x) { return _mm256_cvtepi32_ps(multiply_bytes_exactly<true>(w, x)); }
-
 inline VecF load_u4(const uint8_t* p, bool high) {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm512_cvtepi32_ps(

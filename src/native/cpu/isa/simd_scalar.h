@@ -1,10 +1,9 @@
 // The vector vocabulary in plain C++: the semantics, and what runs where nothing better was compiled in. Included
 // inside the namespace of an instruction-set unit; includes nothing.
 //
-// VecF holds kLanes floats; VecD holds the kDotLanes float accumulators of a dot product of 8-bit blocks; Bytes holds
-// the 32 bytes of a block. Loads and stores need no alignment. A tail form (last argument n, 0 <= n < kLanes) touches
-// the first n elements only; the other lanes of a load are zero. Reductions have a fixed order, so that equal
-// accumulators give equal bits.
+// VecF holds kLanes floats; Bytes holds the 32 bytes of a block; RowsF and RowsI hold a number for each of 8 rows.
+// Loads and stores need no alignment. A tail form (last argument n, 0 <= n < kLanes) touches the first n elements only;
+// the other lanes of a load are zero. Reductions have a fixed order, so that equal accumulators give equal bits.
 
 constexpr int kLanes = 4;
 
@@ -18,7 +17,6 @@ inline VecF mul(VecF a, VecF b) { return a * b; }
 inline VecF div(VecF a, VecF b) { return a / b; }
 // a * b + c; fused where the instruction set fuses.
 inline VecF fma(VecF a, VecF b, VecF c) { return a * b + c; }
-inline float fma(float a, float b, float c) { return a * b + c; }
 // a where it is greater (max) or less (min), else b: so b where either is NaN.
 inline VecF max(VecF a, VecF b) { return a > b ? a : b; }
 inline VecF min(VecF a, VecF b) { return a < b ? a : b; }
@@ -129,9 +127,6 @@ inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return reinterpret_cast<VecF>(reinterpret_cast<VecI>(value) & ~(a < b));
 }
 
-constexpr int kDotLanes = 1;
-
-typedef float VecD;
 struct Bytes {
     int8_t v[32];
 };
@@ -152,22 +147,6 @@ inline Bytes load_nibbles(const void* p) {
     }
     return b;
 }
-inline VecD dot_zero() { return 0.f; }
-inline VecD dot_splat(float a) { return a; }
-// a in the first lane, 0 in the others.
-inline VecD dot_first(const float* a) { return *a; }
-inline VecD dot_fma(VecD a, VecD b, VecD c) { return a * b + c; }
-inline VecD dot_mul(VecD a, VecD b) { return a * b; }
-inline float dot_reduce(VecD v) { return v; }
-// Exact sums of products of the bytes, spread over the lanes. w: any signed bytes; x: -127 to 127.
-inline VecD dot_signed(const Bytes& w, const Bytes& x) {
-    int sum = 0;
-    for (int i = 0; i < 32; ++i) sum += static_cast<int16_t>(w.v[i]) * static_cast<int16_t>(x.v[i]);
-    return static_cast<float>(sum);
-}
-// The same; w: 0 to 127.
-inline VecD dot_unsigned(const Bytes& w, const Bytes& x) { return dot_signed(w, x); }
-
 // kLanes nibbles, the low or the high halves of kLanes bytes, as floats.
 inline VecF load_u4(const uint8_t* p, bool high) {
     const int shift = high ? 4 : 0;
@@ -175,7 +154,6 @@ inline VecF load_u4(const uint8_t* p, bool high) {
                 static_cast<float>(p[2] >> shift & 15), static_cast<float>(p[3] >> shift & 15)};
 }
 
-// RowsF and RowsI hold a number for each of 8 rows.
 struct RowsF {
     VecF lo;
     VecF hi;
@@ -211,7 +189,8 @@ inline RowsF rows_load_f16(const uint8_t* const* rows, int64_t offset) {
     }
     return rows_load(v);
 }
-// The integer dot products of x with the block at rows[r] + offset of every row, W being the type of the weights.
+// The integer dot products of x with the block at rows[r] + offset of every row, W being the type of the weights; exact
+// for any bytes of weights and bytes of x from -127 to 127.
 template <class W>
 inline RowsI dot_rows(const uint8_t* const* rows, int64_t offset, const Bytes& x) {
     int32_t v[8];
