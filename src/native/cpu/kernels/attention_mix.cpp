@@ -10,6 +10,8 @@
 namespace kc {
 namespace {
 
+constexpr float kInfinity = __builtin_inff();
+
 // What one span of one query head leaves behind, behind its two sums [head_dim]: of rows as they are, and of rotated
 // rows.
 struct SpanMix {
@@ -19,6 +21,7 @@ struct SpanMix {
     float squares;
     float reserved[12];
 };
+constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
 
 // The weights of the tokens of one page that are read in one way: packed side by side with their rows.
 struct PackedRows {
@@ -53,7 +56,7 @@ struct Mix {
     // Distance between the sums of neighbouring query heads.
     int64_t head_stride() const { return n_spans * span_stride; }
 
-    void rescore(int64_t query, int64_t kv_head) const;
+    void rescore(int64_t query, int64_t q_head) const;
     void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
     void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
                   int64_t kept_end) const;
@@ -69,35 +72,48 @@ struct Mix {
     void finish(int64_t query, int64_t q_head) const;
 };
 
-// New weights for the kept tokens of coded keys, from their exact keys. A score may lie above the maximum of the coded
-// ones; should it lie so far above that its weight nears overflow, all new weights are shifted down together: what was
-// not shifted with them is then too small to count.
-void Mix::rescore(int64_t query, int64_t kv_head) const {
+// New weights for the kept tokens of coded keys, from their exact keys, against the maximum of the coded scores.
+void Mix::rescore(int64_t query, int64_t q_head) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
-    const int64_t list = query * layer.n_kv_heads + kv_head;
+    const int64_t list = query * layer.n_kv_heads + q_head / group;
     const int32_t* kept = params.kept + list * params.kept_stride;
     const uint8_t* const* rows = params.rows + list * params.kept_stride;
-    constexpr float kHighest = 40.f;
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + h) * layer.head_dim;
-        float* weights = weights_of(query, h);
-        const float max = params.max[query * layer.n_q_heads + h];
-        float highest = 0.f;
+    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
+    const float max = params.max[query * layer.n_q_heads + q_head];
+    float* weights = weights_of(query, q_head);
+    const auto each_coded = [&](auto&& work) {
         for (int32_t i = 0; i < params.n_kept[list]; ++i) {
-            if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
-            const float score = kernels.attention_score.dot_row(reinterpret_cast<const uint16_t*>(rows[i]), q,
-                                                                layer.head_dim, layer.scale) -
-                                max;
-            weights[kept[i]] = std::isfinite(score) ? score : -__builtin_inff();
-            highest = std::max(highest, weights[kept[i]]);
+            if (!in_first_store(layer.k, sequence, kept[i] / kPageTokens)) work(weights[kept[i]], rows[i]);
         }
-        const float shift = std::max(0.f, highest - kHighest);
-        for (int32_t i = 0; i < params.n_kept[list]; ++i) {
-            if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
-            weights[kept[i]] = kernels.attention_score.exponential(weights[kept[i]] - shift);
+    };
+    float highest = -kInfinity;
+    each_coded([&](float& weight, const uint8_t* row) {
+        const float score =
+            kernels.attention_score.dot_row(reinterpret_cast<const uint16_t*>(row), q, layer.head_dim, layer.scale);
+        weight = std::isfinite(score) ? score - max : -kInfinity;
+        highest = std::max(highest, weight);
+    });
+    // Should the best exact score lie so far above the maximum that its weight nears overflow, all new weights are
+    // shifted down together: what is not shifted with them is too small to count.
+    constexpr float kFar = 40.f;
+    float shift = 0.f;
+    if (highest > kFar) shift = highest - kFar;
+    // Or so far below it that weights vanish, as the maximum was that of kept tokens: then all are raised, unless a
+    // token that keeps its weight is large.
+    if (highest < -kFar && highest > -kInfinity) {
+        const int64_t n_tokens = int64_t{sequence.n_pages} * kPageTokens;
+        float others = 0.f;
+        for (int64_t t = 0; t < n_tokens; ++t) others = std::max(others, weights[t]);
+        if (others < kernels.attention_score.exponential(-kFar)) {
+            shift = highest;
+            const float factor = kernels.attention_score.exponential(std::min(-shift, 2 * kFar));
+            for (int64_t t = 0; t < n_tokens; ++t) {
+                if (weights[t] > 0.f) weights[t] *= factor;
+            }
         }
     }
+    each_coded([&](float& weight, const uint8_t*) { weight = kernels.attention_score.exponential(weight - shift); });
 }
 
 // The sum of the weights of some tokens of a page, as all sums over weights run.
@@ -289,9 +305,7 @@ void Mix::finish(int64_t query, int64_t q_head) const {
     if (params.error != nullptr) params.error[at] = std::sqrt(total.squares) * inverse;
 }
 
-int64_t span_stride_of(const kc_layer_view& layer) {
-    return 2 * static_cast<int64_t>(layer.head_dim) + static_cast<int64_t>(sizeof(SpanMix) / sizeof(float));
-}
+int64_t span_stride_of(const kc_layer_view& layer) { return 2 * int64_t{layer.head_dim} + kSpanMixFloats; }
 
 }  // namespace
 
@@ -314,8 +328,11 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
     const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
     const int64_t n_pairs = wave.n_queries * n_heads;
     if (params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k) {
-        context.pool.run(n_pairs, 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) mix.rescore(i / n_heads, wave.kv_head_begin + i % n_heads);
+        const int64_t n_q_heads = n_heads * mix.group;
+        context.pool.run(wave.n_queries * n_q_heads, 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) {
+                mix.rescore(i / n_q_heads, wave.kv_head_begin * mix.group + i % n_q_heads);
+            }
         });
     }
     context.pool.run(n_pairs * mix.n_spans, 1, [&](int64_t begin, int64_t end, int) {
