@@ -2,8 +2,7 @@
 // the instruction-set units: plain structs and declarations only.
 //
 // How to add a kernel body:
-//   1. cpu/kernels/NAME.h declares the plain structs of a work item and `struct NameBodies`, one function pointer per
-//   body.
+//   1. cpu/kernels/NAME.h declares the plain structs of a work item and `struct NameBodies`, a pointer per body.
 //   2. cpu/kernels/NAME.inl defines the bodies on the vector vocabulary (simd_scalar.h lists it) and ends with
 //      `constexpr NameBodies name_bodies = {...};`. It includes nothing and calls nothing from the standard library.
 //   3. Add the .inl to isa/bodies.inl, and `NameBodies name;` to Kernels below, in the order of the table.
