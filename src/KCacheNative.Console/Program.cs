@@ -1,1 +1,3 @@
-System.Console.WriteLine("kcache");
+using KCacheNative.Console;
+
+return await Application.RunAsync(args, Terminal.OfProcess());
