@@ -10,8 +10,8 @@ namespace KCacheNative.Engine;
 public sealed record BatchResult(IReadOnlyList<int> Ids, string Text, FinishReason FinishReason);
 
 /// <summary>
-/// Continues many prompts at once: all texts that have not ended take each decode step in one forward, so that the weights are read once for all of
-/// them. Each text gets the tokens that it would get alone.
+/// Continues many prompts at once: all texts that have not ended take each decode step in one forward, so that the weights are read once
+/// for all of them. Each text gets the tokens that it would get alone.
 /// </summary>
 public sealed class BatchGenerator
 {

@@ -11,8 +11,8 @@ internal interface IStepwise
 }
 
 /// <summary>
-/// The thread on which a model computes for its sessions, so that callers never block. Several works take turns, step by step. It begins with
-/// the first work.
+/// The thread on which a model computes for its sessions, so that callers never block. Several works take turns, step by step. It begins
+/// with the first work.
 /// </summary>
 internal sealed class ComputeThread : IDisposable
 {

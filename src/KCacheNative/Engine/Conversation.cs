@@ -4,8 +4,8 @@ using KCacheNative.Formats;
 namespace KCacheNative.Engine;
 
 /// <summary>
-/// A chat. Only the new turn is run: the sequence keeps what was said before, and its tokens are those that the model's template would write for
-/// the whole chat.
+/// A chat. Only the new turn is run: the sequence keeps what was said before, and its tokens are those that the model's template would
+/// write for the whole chat.
 /// </summary>
 public sealed class Conversation : IDisposable
 {
@@ -66,8 +66,8 @@ public sealed class Conversation : IDisposable
         : _template.Render([.. _messages, said]).EncodePrompt(Session.Model.Tokenizer);
 
     /// <summary>
-    /// Makes the answer's tokens end as the template ends a turn: without what the model wrote behind a stop string, and with the token that ends a
-    /// turn, whatever ended this one.
+    /// Makes the answer's tokens end as the template ends a turn: without what the model wrote behind a stop string, and with the token
+    /// that ends a turn, whatever ended this one.
     /// </summary>
     private void CloseTurn()
     {
@@ -86,7 +86,8 @@ public sealed class Conversation : IDisposable
 
         Session.Truncate(start + answer);
         if (!tokenizer.TryGetId(ChatTemplate.TurnEnd, out int turnEnd))
-            throw new KCacheException($"the model has no token '{ChatTemplate.TurnEnd}' to end a turn with; use a model with a vocabulary for chats");
+            throw new KCacheException(
+                $"the model has no token '{ChatTemplate.TurnEnd}' to end a turn with; use a model with a vocabulary for chats");
         Session.Append([.. rest, turnEnd]);
     }
 }

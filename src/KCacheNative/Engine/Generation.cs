@@ -7,8 +7,8 @@ using KCacheNative.Runtime;
 namespace KCacheNative.Engine;
 
 /// <summary>
-/// One call of <see cref="Session.GenerateAsync(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>: the windows of the prompt, then
-/// a step per token, on the computing thread. If it does not end by itself, the session is put back to where it was.
+/// One call of <see cref="Session.GenerateAsync(ReadOnlyMemory{int}, GenerationOptions?, CancellationToken)"/>: the windows of the prompt,
+/// then a step per token, on the computing thread. If it does not end by itself, the session is put back to where it was.
 /// </summary>
 internal sealed class Generation : IStepwise
 {
@@ -93,7 +93,15 @@ internal sealed class Generation : IStepwise
         int cached = _session.Cache.Length(_session.Sequence);
         _promptTokens = text.Count - cached;
         var prompt = new SequenceRun(
-            model.Model, _session.Batch, _session.Cache, _session.Sequence, text[cached..].ToArray(), EntryKind.Prompt, LogitRows.Last, null, _options.Progress);
+            model.Model,
+            _session.Batch,
+            _session.Cache,
+            _session.Sequence,
+            text[cached..].ToArray(),
+            EntryKind.Prompt,
+            LogitRows.Last,
+            reader: null,
+            _options.Progress);
         _continuation = new Continuation(model.Tokenizer, CollectionsMarshal.AsSpan(text), _options, _session.ContextTokens - text.Count);
         _session.Cache.ResetStatistics();
         return prompt;

@@ -161,8 +161,8 @@ public sealed class LanguageModel : IDisposable
     /// <param name="sequence">The sequence.</param>
     /// <param name="ids">The tokens, at least one.</param>
     /// <param name="logits">Behind which of them the logits are wanted.</param>
-    /// <param name="reader">Takes the logits, rows counted over the whole prompt; null: <see cref="LlamaModel.Logits"/> of <see cref="Model"/>
-    /// has those behind the last token.</param>
+    /// <param name="reader">Takes the logits, rows counted over the whole prompt; null: <see cref="LlamaModel.Logits"/> of
+    /// <see cref="Model"/> has those behind the last token.</param>
     /// <param name="progress">Told per window and per layer.</param>
     /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">An id is not in the vocabulary, or there is none.</exception>
@@ -189,7 +189,8 @@ public sealed class LanguageModel : IDisposable
     /// <param name="cache">A cache of this model.</param>
     /// <param name="sequence">The sequence.</param>
     /// <param name="ids">The tokens, at least one.</param>
-    /// <param name="reader">Takes the logits behind each token in chunks: [rows, vocabulary], to be read or overwritten during the call.</param>
+    /// <param name="reader">Takes the logits behind each token in chunks: [rows, vocabulary], to be read or overwritten during the
+    /// call.</param>
     /// <param name="progress">Told per window and per layer.</param>
     /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">An id is not in the vocabulary, or there is none.</exception>

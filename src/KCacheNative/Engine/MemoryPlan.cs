@@ -20,7 +20,8 @@ public sealed record MemoryPlan(long WeightsBytes, long ActivationsBytes, CacheM
     /// <param name="options">How large the cache is; null for the defaults.</param>
     /// <param name="context">What will compute; null for a context with the defaults, made for this call.</param>
     /// <exception cref="ModelFormatException">The file holds something that is not computed here.</exception>
-    /// <exception cref="KCacheException">The combination is not offered, or the budget is too small (the message names the smallest).</exception>
+    /// <exception cref="KCacheException">The combination is not offered, or the budget is too small (the message names the
+    /// smallest).</exception>
     public static MemoryPlan For(GgufFile file, CachePolicy policy, CacheOptions? options = null, ComputeContext? context = null)
     {
         var config = ModelConfig.FromGguf(file);

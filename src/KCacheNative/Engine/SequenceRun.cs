@@ -4,8 +4,8 @@ using KCacheNative.Runtime;
 namespace KCacheNative.Engine;
 
 /// <summary>
-/// Many tokens of one sequence, in windows of at most a batch: a prompt, or a text that is scored token by token. All or nothing: after a failure
-/// or a cancellation the sequence is as it was before the first window.
+/// Many tokens of one sequence, in windows of at most a batch: a prompt, or a text that is scored token by token. All or nothing: after a
+/// failure or a cancellation the sequence is as it was before the first window.
 /// </summary>
 internal sealed class SequenceRun : IProgress<int>
 {
@@ -48,7 +48,8 @@ internal sealed class SequenceRun : IProgress<int>
         foreach (int id in ids.Span)
         {
             if ((uint)id >= (uint)model.Config.VocabularySize)
-                throw new ArgumentOutOfRangeException(nameof(ids), id, $"the token id is not in the vocabulary of {model.Config.VocabularySize} tokens");
+                throw new ArgumentOutOfRangeException(
+                    nameof(ids), id, $"the token id is not in the vocabulary of {model.Config.VocabularySize} tokens");
         }
 
         _before = cache.Length(sequence);
@@ -57,7 +58,8 @@ internal sealed class SequenceRun : IProgress<int>
         {
             string past = _before > 0 ? $" behind the {_before} of the sequence" : "";
             throw new KCacheException(
-                Status.Capacity, $"{ids.Length} tokens{past} exceed the context of {context}: shorten the text, or ask for a longer context");
+                Status.Capacity,
+                $"{ids.Length} tokens{past} exceed the context of {context}: shorten the text, or ask for a longer context");
         }
 
         (_model, _batch, _cache, _sequence, _ids) = (model, batch, cache, sequence, ids);
@@ -99,8 +101,8 @@ internal sealed class SequenceRun : IProgress<int>
     }
 
     /// <summary>
-    /// Forgets tokens from <paramref name="length"/> on. Where the policy has already forgotten what would then be the recent tokens, the sequence
-    /// becomes empty, and whoever keeps its tokens runs them again.
+    /// Forgets tokens from <paramref name="length"/> on. Where the policy has already forgotten what would then be the recent tokens, the
+    /// sequence becomes empty, and whoever keeps its tokens runs them again.
     /// </summary>
     internal static void Restore(KvCache cache, int sequence, int length)
     {

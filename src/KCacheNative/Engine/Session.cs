@@ -6,8 +6,8 @@ using KCacheNative.Runtime;
 namespace KCacheNative.Engine;
 
 /// <summary>
-/// A text that grows: prompts are appended and continuations generated on one sequence of a cache, so that a prompt costs its own tokens only.
-/// One generation at a time; several sessions of a model take turns on the model's computing thread.
+/// A text that grows: prompts are appended and continuations generated on one sequence of a cache, so that a prompt costs its own tokens
+/// only. One generation at a time; several sessions of a model take turns on the model's computing thread.
 /// </summary>
 public sealed class Session : IDisposable
 {
@@ -45,9 +45,8 @@ public sealed class Session : IDisposable
     /// <summary>Appends a text and generates its continuation; the pieces come as they are generated.</summary>
     /// <param name="prompt">The text; at the beginning of a session the model's beginning token goes before it, if it asks for one.</param>
     /// <param name="options">How; null for greedy until the context is full.</param>
-    /// <param name="cancellationToken">
-    /// Ends the generation between two layers; the session is then as it was before the call. So it is when the enumeration is left early.
-    /// </param>
+    /// <param name="cancellationToken">Ends the generation between two layers; the session is then as it was before the call. So it is
+    /// when the enumeration is left early.</param>
     /// <exception cref="KCacheException">The prompt does not fit into the context; nothing was run.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled; <see cref="LastResult"/> has what was generated.</exception>
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(
@@ -90,7 +89,8 @@ public sealed class Session : IDisposable
     /// <param name="prompt">As for <see cref="GenerateAsync(string, GenerationOptions?, CancellationToken)"/>.</param>
     /// <param name="options">How; null for greedy until the context is full.</param>
     /// <param name="cancellationToken">Ends the generation; the session is then as it was before the call.</param>
-    public Task<GenerationResult> CompleteAsync(string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    public Task<GenerationResult> CompleteAsync(
+        string prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         options ??= new GenerationOptions();
         return CompleteAsync(Encode(prompt, options), options, cancellationToken);
@@ -146,7 +146,8 @@ public sealed class Session : IDisposable
     private Generation Start(ReadOnlyMemory<int> ids, GenerationOptions options, CancellationToken cancellationToken)
     {
         if (Interlocked.Exchange(ref _generating, 1) != 0)
-            throw new InvalidOperationException("this session is generating; await the end of one generation before the next, or use another session");
+            throw new InvalidOperationException(
+                "this session is generating; await the end of one generation before the next, or use another session");
         try
         {
             var generation = new Generation(this, ids, options, cancellationToken);

@@ -4,8 +4,8 @@ using System.Runtime.InteropServices;
 namespace KCacheNative.Interop;
 
 /// <summary>
-/// Reads what machine a shared library was built for (ELF, PE, Mach-O), because the loaders of most systems only say that such a file cannot
-/// be opened.
+/// Reads what machine a shared library was built for (ELF, PE, Mach-O), because the loaders of most systems only say that such a file
+/// cannot be opened.
 /// </summary>
 internal static class NativeBinary
 {

@@ -80,12 +80,11 @@ internal static class NativeLibraryLoader
             report.Append(report.Length > 0 ? "; " : "").Append(file).Append(": ").Append(reason);
         }
 
-        bool named = Environment.GetEnvironmentVariable(Variable) is { Length: > 0 };
-        throw new KCacheException(
-            $"The native library of KCacheNative could not be loaded for {PortableRid}. Tried {report}. "
-            + (named
-                ? $"Correct the environment variable {Variable}, or unset it to search the usual places."
-                : $"Install the package for {PortableRid}, build it ('./build.sh native' in the repository), or name the file in the environment variable {Variable}."));
+        string wayOut = Environment.GetEnvironmentVariable(Variable) is { Length: > 0 }
+            ? $"Correct the environment variable {Variable}, or unset it to search the usual places."
+            : $"Install the package for {PortableRid}, build it ('./build.sh native' in the repository), "
+                + $"or name the file in the environment variable {Variable}.";
+        throw new KCacheException($"The native library of KCacheNative could not be loaded for {PortableRid}. Tried {report}. {wayOut}");
     }
 
     private static string PortableRid
@@ -99,14 +98,16 @@ internal static class NativeLibraryLoader
 
     private static unsafe string? CheckAbi(nint handle)
     {
-        if (!NativeLibrary.TryGetExport(handle, "kc_abi", out nint abi) || !NativeLibrary.TryGetExport(handle, "kc_version", out nint version))
+        if (!NativeLibrary.TryGetExport(handle, "kc_abi", out nint abi)
+            || !NativeLibrary.TryGetExport(handle, "kc_version", out nint version))
             return "it does not export kc_abi and kc_version, so it is another library of the same name";
         int found = ((delegate* unmanaged<int>)abi)();
         if (found == NativeMethods.Abi)
             return null;
         string? release = Marshal.PtrToStringUTF8((nint)((delegate* unmanaged<byte*>)version)());
-        return $"it is version {release} with ABI {found}, but this assembly "
-            + $"({typeof(NativeLibraryLoader).Assembly.GetName().Version?.ToString(3)}) needs ABI {NativeMethods.Abi}: use files of one release";
+        string? mine = typeof(NativeLibraryLoader).Assembly.GetName().Version?.ToString(3);
+        return $"it is version {release} with ABI {found}, but this assembly ({mine}) needs ABI {NativeMethods.Abi}: "
+            + "use files of one release";
     }
 
     // The runtime's message names every spelling that it tried; the lines of the system's own loader say what is missing.
@@ -114,7 +115,8 @@ internal static class NativeLibraryLoader
     {
         var lines = message.Split('\n', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
         string? mine = lines.FirstOrDefault(line => line.StartsWith(file + ":", StringComparison.Ordinal))
-            ?? lines.FirstOrDefault(line => line.Contains(": ", StringComparison.Ordinal) && !line.StartsWith("Unable", StringComparison.Ordinal));
+            ?? lines.FirstOrDefault(
+                line => line.Contains(": ", StringComparison.Ordinal) && !line.StartsWith("Unable", StringComparison.Ordinal));
         if (mine is not null && mine.StartsWith(file + ":", StringComparison.Ordinal))
             mine = mine[(file.Length + 1)..].Trim();
         return (mine ?? lines.FirstOrDefault() ?? "the system's loader gave no reason").TrimEnd('.');

@@ -45,13 +45,15 @@ public sealed class LlamaModel : IDisposable
         {
             _embedding = _weights.Matrix(EmbeddingName, Config.VocabularySize, Config.Dimension);
             _outputNorm = _weights.Vector("output_norm.weight", Config.Dimension);
-            _output = _weights.Has("output.weight") ? _weights.Matrix("output.weight", Config.VocabularySize, Config.Dimension) : _embedding;
+            _output = _weights.Has("output.weight")
+                ? _weights.Matrix("output.weight", Config.VocabularySize, Config.Dimension)
+                : _embedding;
             _layers = [.. Enumerable.Range(0, Config.Layers).Select(index => new LlamaLayer(_weights, Config, index))];
             _weights.CheckAllUsed();
             _inverseFrequencies = InverseFrequencies(context, Config);
             _activations = new ModelActivations(context, Config, batchTokens, logitRows);
-            foreach (int columns in (ReadOnlySpan<int>)[Config.Dimension, Config.FeedForwardDimension, Config.QueryHeads * Config.HeadDimension])
-                context.Reserve(batchTokens, columns);
+            int queries = Config.QueryHeads * Config.HeadDimension;
+            context.Reserve(batchTokens, Math.Max(Math.Max(Config.Dimension, Config.FeedForwardDimension), queries));
         }
         catch
         {
@@ -77,7 +79,8 @@ public sealed class LlamaModel : IDisposable
     /// </summary>
     /// <param name="cache">The cache of the sequences.</param>
     /// <param name="batch">The new tokens, and behind which of them logits are wanted.</param>
-    /// <param name="reader">Takes the logits in chunks, so that any number of rows needs little memory; null: they lie in <see cref="Logits"/>.</param>
+    /// <param name="reader">Takes the logits in chunks, so that any number of rows needs little memory; null: they lie in
+    /// <see cref="Logits"/>.</param>
     /// <param name="progress">Told the number of layers done.</param>
     /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">An id is not in the vocabulary, or the batch does not fit.</exception>
@@ -108,7 +111,10 @@ public sealed class LlamaModel : IDisposable
                 cancellationToken.ThrowIfCancellationRequested();
                 var layer = _layers[index];
                 Ops.RmsNorm(_context, x, layer.AttentionNorm, Config.NormEpsilon, h);
-                Ops.MatMul(_context, h, [new(layer.Query, q, layer.QueryBias), new(layer.Key, k, layer.KeyBias), new(layer.Value, v, layer.ValueBias)]);
+                Ops.MatMul(
+                    _context,
+                    h,
+                    [new(layer.Query, q, layer.QueryBias), new(layer.Key, k, layer.KeyBias), new(layer.Value, v, layer.ValueBias)]);
                 NormHeads(q, layer.QueryNorm);
                 NormHeads(k, layer.KeyNorm);
                 Ops.Rope(_context, rope, Config.RopePairing, q);
@@ -165,18 +171,21 @@ public sealed class LlamaModel : IDisposable
         if (batch.Tokens == 0)
             throw new ArgumentException("the batch is empty", nameof(batch));
         if (batch.Tokens > BatchTokens)
-            throw new ArgumentException($"a batch of {batch.Tokens} tokens exceeds the {BatchTokens} that the model was loaded for", nameof(batch));
+            throw new ArgumentException(
+                $"a batch of {batch.Tokens} tokens exceeds the {BatchTokens} that the model was loaded for", nameof(batch));
         int nLogitRows = batch.RowsOfLogits.Length;
         if (!hasReader && nLogitRows > _activations.LogitRows)
             throw new ArgumentException(
-                $"{nLogitRows} rows of logits exceed the {_activations.LogitRows} that the model was loaded for; take them with a reader", nameof(batch));
+                $"{nLogitRows} rows of logits exceed the {_activations.LogitRows} that the model was loaded for; take them with a reader",
+                nameof(batch));
         if (hasReader)
             _activations.GrowLogits(_context, (int)Math.Clamp(LogitBytesOfScoring / sizeof(float) / Config.VocabularySize, 1, BatchTokens));
 
         foreach (int id in batch.Ids)
         {
             if ((uint)id >= (uint)Config.VocabularySize)
-                throw new ArgumentOutOfRangeException(nameof(batch), id, $"the token id is not in the vocabulary of {Config.VocabularySize} tokens");
+                throw new ArgumentOutOfRangeException(
+                    nameof(batch), id, $"the token id is not in the vocabulary of {Config.VocabularySize} tokens");
         }
 
         batch.Ids.CopyTo(_activations.Ids(batch.Tokens));

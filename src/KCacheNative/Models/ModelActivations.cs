@@ -3,8 +3,8 @@ using KCacheNative.Runtime;
 namespace KCacheNative.Models;
 
 /// <summary>
-/// What a forward writes between its kernels, for up to a batch of tokens, in one buffer that is allocated once. A forward of fewer tokens uses
-/// the first rows.
+/// What a forward writes between its kernels, for up to a batch of tokens, in one buffer that is allocated once. A forward of fewer tokens
+/// uses the first rows.
 /// </summary>
 internal sealed class ModelActivations : IDisposable
 {
@@ -68,7 +68,8 @@ internal sealed class ModelActivations : IDisposable
 
     /// <summary>Bytes that a model allocates beside its weights and caches.</summary>
     internal static long Bytes(ModelConfig config, int batchTokens, int logitRows) =>
-        (batchTokens * ((FloatsPerToken(config) * sizeof(float)) + (2 * sizeof(int)))) + ((long)logitRows * config.VocabularySize * sizeof(float));
+        (batchTokens * ((FloatsPerToken(config) * sizeof(float)) + (2 * sizeof(int))))
+        + ((long)logitRows * config.VocabularySize * sizeof(float));
 
     internal Span<int> Ids(int count) => _tokens.Span<int>(0, count);
 

@@ -63,14 +63,17 @@ public sealed record ModelConfig
     public CacheShape CacheShape => new(Layers, QueryHeads, KeyValueHeads, HeadDimension, TrainedContext);
 
     /// <summary>Reads and checks the metadata of a file.</summary>
-    /// <exception cref="ModelFormatException">The architecture, the rope scaling or another value is not computed; the key is named.</exception>
+    /// <exception cref="ModelFormatException">The architecture, the rope scaling or another value is not computed; the key is
+    /// named.</exception>
     public static ModelConfig FromGguf(GgufFile file)
     {
         ArgumentNullException.ThrowIfNull(file);
         var metadata = file.Metadata;
         string name = metadata.GetString("general.architecture");
         var architecture = ModelArchitecture.Find(name) ?? throw metadata.Invalid(
-            "general.architecture", $"the architecture '{name}' is not supported", $"use a model of the architecture {ModelArchitecture.Names}");
+            "general.architecture",
+            $"the architecture '{name}' is not supported",
+            $"use a model of the architecture {ModelArchitecture.Names}");
         string Key(string suffix) => $"{name}.{suffix}";
 
         RefuseUnlessZero(metadata, Key("expert_count"), "mixtures of experts are not supported");
@@ -81,17 +84,24 @@ public sealed record ModelConfig
         int layers = Positive(metadata, Key("block_count"));
         int dimension = Positive(metadata, Key("embedding_length"));
         int queryHeads = Positive(metadata, Key("attention.head_count"));
-        int keyValueHeads = metadata.ContainsKey(Key("attention.head_count_kv")) ? Positive(metadata, Key("attention.head_count_kv")) : queryHeads;
+        int keyValueHeads = metadata.ContainsKey(Key("attention.head_count_kv"))
+            ? Positive(metadata, Key("attention.head_count_kv"))
+            : queryHeads;
         if (queryHeads % keyValueHeads != 0)
-            throw metadata.Invalid(Key("attention.head_count_kv"), $"{queryHeads} query heads cannot share {keyValueHeads} KV heads evenly", Convert);
+            throw metadata.Invalid(
+                Key("attention.head_count_kv"), $"{queryHeads} query heads cannot share {keyValueHeads} KV heads evenly", Convert);
         int headDimension = HeadSize(metadata, Key("attention.key_length"), Key("embedding_length"), dimension, queryHeads);
         int valueDimension = metadata.GetInt32(Key("attention.value_length"), headDimension);
         if (valueDimension != headDimension)
             throw metadata.Invalid(
-                Key("attention.value_length"), $"values of {valueDimension} and keys of {headDimension} floats a head differ", "only models with equal sizes are supported");
+                Key("attention.value_length"),
+                $"values of {valueDimension} and keys of {headDimension} floats a head differ",
+                "only models with equal sizes are supported");
         int ropeDimension = metadata.GetInt32(Key("rope.dimension_count"), headDimension);
         if (ropeDimension < 2 || ropeDimension > headDimension || ropeDimension % 2 != 0)
-            throw metadata.Invalid(Key("rope.dimension_count"), $"it is {ropeDimension}, expected an even number from 2 to the head size {headDimension}", Convert);
+            throw metadata.Invalid(
+                Key("rope.dimension_count"), $"it is {ropeDimension}, expected an even number from 2 to the head size {headDimension}",
+                Convert);
 
         return new ModelConfig
         {
@@ -136,7 +146,9 @@ public sealed record ModelConfig
         return size % SmallestHead == 0 && size is >= SmallestHead and <= LargestHead
             ? size
             : throw metadata.Invalid(
-                named ? key : dimensionKey, $"heads of {size} floats are not supported", $"use a model whose heads have a multiple of {SmallestHead} up to {LargestHead}");
+                named ? key : dimensionKey,
+                $"heads of {size} floats are not supported",
+                $"use a model whose heads have a multiple of {SmallestHead} up to {LargestHead}");
     }
 
     private static int VocabularyRows(GgufFile file)
@@ -144,7 +156,8 @@ public sealed record ModelConfig
         var embedding = file.GetTensor(LlamaModel.EmbeddingName);
         return embedding.Dimensions.Length == 2 && embedding.Dimensions[1] <= int.MaxValue
             ? (int)embedding.Dimensions[1]
-            : throw new ModelFormatException(file.Name, $"tensor '{LlamaModel.EmbeddingName}'", $"it is {embedding.DimensionsText}, expected a matrix", Convert);
+            : throw new ModelFormatException(
+                file.Name, $"tensor '{LlamaModel.EmbeddingName}'", $"it is {embedding.DimensionsText}, expected a matrix", Convert);
     }
 
     private static void RefuseUnlessZero(GgufMetadata metadata, string key, string defect)
@@ -164,6 +177,7 @@ public sealed record ModelConfig
         float value = fallback is { } other ? metadata.GetSingle(key, other) : metadata.GetSingle(key);
         return value > 0 && float.IsFinite(value)
             ? value
-            : throw metadata.Invalid(key, $"it is {value.ToString(System.Globalization.CultureInfo.InvariantCulture)}, expected a number above 0", Convert);
+            : throw metadata.Invalid(
+                key, $"it is {value.ToString(System.Globalization.CultureInfo.InvariantCulture)}, expected a number above 0", Convert);
     }
 }

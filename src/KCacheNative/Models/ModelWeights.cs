@@ -4,8 +4,8 @@ using KCacheNative.Runtime;
 namespace KCacheNative.Models;
 
 /// <summary>
-/// The tensors of a file where kernels can read them: one buffer over the file's mapping, no copy on the CPU. Every tensor that is asked for is
-/// checked against the shape that the model expects, and one that nobody asked for means that the model is not what it seems.
+/// The tensors of a file where kernels can read them: one buffer over the file's mapping, no copy on the CPU. Every tensor that is asked
+/// for is checked against the shape that the model expects, and one that nobody asked for means that the model is not what it seems.
 /// </summary>
 internal sealed class ModelWeights : IDisposable
 {
@@ -18,7 +18,8 @@ internal sealed class ModelWeights : IDisposable
     {
         _file = file;
         if (file.Tensors.Count == 0)
-            throw new ModelFormatException(file.Name, "tensors", "there are none: it is a vocabulary without weights", "use a file with weights");
+            throw new ModelFormatException(
+                file.Name, "tensors", "there are none: it is a vocabulary without weights", "use a file with weights");
         var (start, end) = Extent(file);
         _start = start;
         var first = file.Tensors.First(tensor => tensor.FileOffset == start);
@@ -35,9 +36,12 @@ internal sealed class ModelWeights : IDisposable
 
     internal Matrix Matrix(string name, int rows, int columns)
     {
-        var tensor = Take(name, $"{columns} x {rows}", tensor => tensor.Dimensions.Length == 2 && tensor.Dimensions[0] == columns && tensor.Dimensions[1] == rows);
+        var tensor = Take(
+            name, $"{columns} x {rows}",
+            tensor => tensor.Dimensions.Length == 2 && tensor.Dimensions[0] == columns && tensor.Dimensions[1] == rows);
         if (!tensor.TypeInfo.IsComputable)
-            throw Defect(name, $"its type {tensor.Type} is not computed with", $"use a file with weights of {GgufTensorTypeInfo.ComputableNames}");
+            throw Defect(
+                name, $"its type {tensor.Type} is not computed with", $"use a file with weights of {GgufTensorTypeInfo.ComputableNames}");
         return new Matrix(Address(tensor), tensor.Type, rows, columns);
     }
 
@@ -59,8 +63,11 @@ internal sealed class ModelWeights : IDisposable
             if (_used.Contains(tensor.Name))
                 continue;
             throw tensor.Name == "rope_freqs.weight"
-                ? Defect(tensor.Name, "rope scaling by frequency factors (llama3) is not supported", "use a model with rope scaling none or linear")
-                : Defect(tensor.Name, "the model computes with it, this library does not know how", "use a model of the plain architecture");
+                ? Defect(
+                    tensor.Name, "rope scaling by frequency factors (llama3) is not supported",
+                    "use a model with rope scaling none or linear")
+                : Defect(
+                    tensor.Name, "the model computes with it, this library does not know how", "use a model of the plain architecture");
         }
     }
 
@@ -77,7 +84,8 @@ internal sealed class ModelWeights : IDisposable
         _used.Add(name);
         return fits(tensor)
             ? tensor
-            : throw Defect(name, $"it is {tensor.DimensionsText}, the metadata of the model asks for {expected}", ModelFormatException.DownloadAgain);
+            : throw Defect(
+                name, $"it is {tensor.DimensionsText}, the metadata of the model asks for {expected}", ModelFormatException.DownloadAgain);
     }
 
     private ModelFormatException Defect(string name, string defect, string wayOut) => new(_file.Name, $"tensor '{name}'", defect, wayOut);

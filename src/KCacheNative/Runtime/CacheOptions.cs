@@ -15,7 +15,9 @@ public sealed record CacheOptions
     /// <summary>Most tokens of one forward over all sequences, the prompt window; 0: 512, or the context where that is less.</summary>
     public int BatchTokens { get; init; }
 
-    /// <summary>Tokens that all sequences together may hold (forks share pages); 0: <see cref="Context"/> times <see cref="Sequences"/>.</summary>
+    /// <summary>
+    /// Tokens that all sequences together may hold (forks share pages); 0: <see cref="Context"/> times <see cref="Sequences"/>.
+    /// </summary>
     public long PoolTokens { get; init; }
 
     /// <summary>Most bytes of the fast home, everything of the cache counted; 0: no limit, nothing is spilled.</summary>
@@ -58,7 +60,9 @@ public sealed record CacheShape(int Layers, int QueryHeads, int KeyValueHeads, i
         ArgumentNullException.ThrowIfNull(options);
         options.Check();
         int context = options.Context > 0 ? options.Context : Math.Min(TrainedContext, LargestDefaultContext);
-        int batch = options.BatchTokens > 0 ? options.BatchTokens : Math.Max(Math.Min(CacheOptions.DefaultBatchTokens, context), options.Sequences);
+        int batch = options.BatchTokens > 0
+            ? options.BatchTokens
+            : Math.Max(Math.Min(CacheOptions.DefaultBatchTokens, context), options.Sequences);
         return options with { Context = context, BatchTokens = batch };
     }
 }

@@ -6,10 +6,15 @@ public enum PolicyKind
     /// <summary>Every key and every value.</summary>
     Full = 0,
 
-    /// <summary>The first <see cref="CachePolicy.Sinks"/> and the last <see cref="CachePolicy.Recent"/> tokens; all between is forgotten, in prompts too.</summary>
+    /// <summary>
+    /// The first <see cref="CachePolicy.Sinks"/> and the last <see cref="CachePolicy.Recent"/> tokens; all between is forgotten, in prompts
+    /// too.
+    /// </summary>
     Window = 1,
 
-    /// <summary>Every key; of the values those of sinks, recent and the <see cref="CachePolicy.Keep"/> best tokens per KV head (arXiv 2404.18057).</summary>
+    /// <summary>
+    /// Every key; of the values those of sinks, recent and the <see cref="CachePolicy.Keep"/> best tokens per KV head (arXiv 2404.18057).
+    /// </summary>
     KCache = 2,
 
     /// <summary>A low-bit copy of every key and value, and exact keys and values of the same choice of tokens.</summary>
@@ -67,8 +72,8 @@ public sealed record CachePolicy
     /// <summary>Every key and value, in 16 bits.</summary>
     public static CachePolicy Full { get; } = new() { Kind = PolicyKind.Full, DenseLayers = 0 };
 
-    /// <summary>4 sinks and a window of recent tokens.</summary>
-    public static CachePolicy Window { get; } = new() { Kind = PolicyKind.Window, Keep = 0, DenseLayers = 0, Recent = 1024 };
+    /// <summary>4 sinks and the 32 last tokens.</summary>
+    public static CachePolicy Window { get; } = new() { Kind = PolicyKind.Window, Keep = 0, DenseLayers = 0 };
 
     /// <summary>Exact keys in 16 bits, the 64 best values per KV head, the first layer dense.</summary>
     public static CachePolicy KCache { get; } = new() { Kind = PolicyKind.KCache };

@@ -91,7 +91,9 @@ public sealed unsafe class ComputeContext : IDisposable
         }
     }
 
-    /// <summary>Grows the scratch to what <see cref="Ops.MatMul(ComputeContext, Tensor, MatMulOutput)"/> needs, so that no later call allocates.</summary>
+    /// <summary>
+    /// Grows the scratch to what <see cref="Ops.MatMul(ComputeContext, Tensor, MatMulOutput)"/> needs, so that no later call allocates.
+    /// </summary>
     /// <param name="tokens">Most rows of an input.</param>
     /// <param name="columns">Most columns of an input.</param>
     public void Reserve(long tokens, long columns)

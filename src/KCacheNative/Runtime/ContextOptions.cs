@@ -49,4 +49,11 @@ public sealed record ContextOptions
 /// <param name="LiveObjects">Buffers, caches and spill files that have not been destroyed.</param>
 /// <param name="Allocations">Native allocations since the context was created; a decode step makes none.</param>
 public sealed record ContextInfo(
-    Backend Backend, int Threads, Activations Activations, string InstructionSet, string Device, long LiveBytes, long LiveObjects, long Allocations);
+    Backend Backend,
+    int Threads,
+    Activations Activations,
+    string InstructionSet,
+    string Device,
+    long LiveBytes,
+    long LiveObjects,
+    long Allocations);

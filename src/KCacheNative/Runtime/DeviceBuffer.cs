@@ -64,7 +64,8 @@ public sealed unsafe class DeviceBuffer : IDisposable
     {
         var tensor = new Tensor(Pointer + (nint)(offset * sizeof(float)), shape);
         if (offset < 0 || offset + tensor.Length > LengthBytes / sizeof(float))
-            throw new ArgumentException($"a tensor of {tensor.ShapeText} floats at {offset} does not fit into a buffer of {LengthBytes} bytes", nameof(shape));
+            throw new ArgumentException(
+                $"a tensor of {tensor.ShapeText} floats at {offset} does not fit into a buffer of {LengthBytes} bytes", nameof(shape));
         return tensor;
     }
 
@@ -76,7 +77,8 @@ public sealed unsafe class DeviceBuffer : IDisposable
         where T : unmanaged
     {
         if (offset < 0 || count < 0 || (offset + count) * sizeof(T) > LengthBytes)
-            throw new ArgumentOutOfRangeException(nameof(count), $"{count} elements of {sizeof(T)} bytes at {offset} lie outside a buffer of {LengthBytes} bytes");
+            throw new ArgumentOutOfRangeException(
+                nameof(count), $"{count} elements of {sizeof(T)} bytes at {offset} lie outside a buffer of {LengthBytes} bytes");
         return new Span<T>((T*)Pointer + offset, count);
     }
 
@@ -106,6 +108,7 @@ public sealed unsafe class DeviceBuffer : IDisposable
     private void CheckRange(long offsetBytes, int count)
     {
         if (offsetBytes < 0 || offsetBytes + count > LengthBytes)
-            throw new ArgumentOutOfRangeException(nameof(offsetBytes), $"{count} bytes at {offsetBytes} lie outside a buffer of {LengthBytes} bytes");
+            throw new ArgumentOutOfRangeException(
+                nameof(offsetBytes), $"{count} bytes at {offsetBytes} lie outside a buffer of {LengthBytes} bytes");
     }
 }

@@ -19,8 +19,8 @@ public sealed unsafe class KvCache : IDisposable
     /// <param name="policy">How it keeps and reads its rows.</param>
     /// <param name="options">How large it is; null for the defaults.</param>
     /// <exception cref="ArgumentException">An option is out of range.</exception>
-    /// <exception cref="KCacheException">The combination is not offered, the budget is too small (the message names the smallest), memory or
-    /// disk is lacking, or the spill directory cannot be used.</exception>
+    /// <exception cref="KCacheException">The combination is not offered, the budget is too small (the message names the smallest), memory
+    /// or disk is lacking, or the spill directory cannot be used.</exception>
     public KvCache(ComputeContext context, CacheShape shape, CachePolicy policy, CacheOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(context);
@@ -248,6 +248,7 @@ public sealed unsafe class KvCache : IDisposable
     private void CheckColumns(Tensor tensor, int heads, string name)
     {
         if (tensor.IsEmpty || tensor.Columns != heads * Shape.HeadDimension)
-            throw new ArgumentException($"{name} has {tensor.Columns} floats a row; {heads} heads of {Shape.HeadDimension} are needed", name);
+            throw new ArgumentException(
+                $"{name} has {tensor.Columns} floats a row; {heads} heads of {Shape.HeadDimension} are needed", name);
     }
 }

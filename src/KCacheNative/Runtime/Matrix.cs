@@ -18,9 +18,11 @@ public readonly unsafe struct Matrix
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(columns);
         if (!GgufTensorTypeInfo.TryGet(type, out var info) || !info.IsComputable)
-            throw new ArgumentException($"weights of type {type} are not computed with; the types are {GgufTensorTypeInfo.ComputableNames}", nameof(type));
+            throw new ArgumentException(
+                $"weights of type {type} are not computed with; the types are {GgufTensorTypeInfo.ComputableNames}", nameof(type));
         if (columns % info.BlockElements != 0)
-            throw new ArgumentException($"{columns} columns are no multiple of the {info.BlockElements} of a block of {type}", nameof(columns));
+            throw new ArgumentException(
+                $"{columns} columns are no multiple of the {info.BlockElements} of a block of {type}", nameof(columns));
         Native = new KcMatrix { Data = (void*)pointer, NRows = rows, NCols = columns, Type = (int)type };
     }
 

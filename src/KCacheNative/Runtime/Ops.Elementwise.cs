@@ -58,7 +58,8 @@ public static unsafe partial class Ops
     public static void Rope(ComputeContext context, Tensor table, RopePairing pairing, Tensor x)
     {
         RequireShape(table, x.Rows, table.Columns, nameof(table));
-        NativeMethods.Rope(context.Native, table.Data, x.Rows, x.Heads, x.HeadDimension, table.Columns / 2, (int)pairing, x.Data).ThrowIfFailed();
+        long pairs = table.Columns / 2;
+        NativeMethods.Rope(context.Native, table.Data, x.Rows, x.Heads, x.HeadDimension, pairs, (int)pairing, x.Data).ThrowIfFailed();
         GC.KeepAlive(context);
     }
 

@@ -17,7 +17,8 @@ public static unsafe partial class Ops
     /// <param name="context">The context.</param>
     /// <param name="x">[tokens, columns].</param>
     /// <param name="product">The weight and where its product goes.</param>
-    public static void MatMul(ComputeContext context, Tensor x, MatMulOutput product) => MatMul(context, x, new ReadOnlySpan<MatMulOutput>(in product));
+    public static void MatMul(ComputeContext context, Tensor x, MatMulOutput product) =>
+        MatMul(context, x, new ReadOnlySpan<MatMulOutput>(in product));
 
     /// <summary>The products of up to four weights that share an input, in one call.</summary>
     /// <param name="context">The context.</param>
@@ -26,7 +27,8 @@ public static unsafe partial class Ops
     public static void MatMul(ComputeContext context, Tensor x, ReadOnlySpan<MatMulOutput> products)
     {
         if (products.Length is < 1 or > NativeMethods.MatmulMaxOutputs)
-            throw new ArgumentException($"one to {NativeMethods.MatmulMaxOutputs} products share an input, not {products.Length}", nameof(products));
+            throw new ArgumentException(
+                $"one to {NativeMethods.MatmulMaxOutputs} products share an input, not {products.Length}", nameof(products));
         var parameters = new KcMatmulParams
         {
             Size = (uint)sizeof(KcMatmulParams),

@@ -29,7 +29,8 @@ public class CancellationTests
         // Late windows are the slow ones; a machine that is busy elsewhere may miss the time once, not always.
         await AssertEndsSoon(async cancellation =>
         {
-            var options = new GenerationOptions { Progress = new CancelAt(cancellation, progress => progress is { DoneTokens: > 4000, DoneLayers: 1 }) };
+            var late = new CancelAt(cancellation, progress => progress is { DoneTokens: > 4000, DoneLayers: 1 });
+            var options = new GenerationOptions { Progress = late };
             await foreach (var _ in session.GenerateAsync(archive, options, cancellation.Token))
                 Assert.Fail("no token comes out of a prompt that was cancelled");
         });
@@ -55,7 +56,8 @@ public class CancellationTests
         await AssertEndsSoon(async cancellation =>
         {
             generated = 0;
-            await foreach (var _ in session.GenerateAsync(" Then", new GenerationOptions { IgnoreEndOfGeneration = true }, cancellation.Token))
+            var options = new GenerationOptions { IgnoreEndOfGeneration = true };
+            await foreach (var _ in session.GenerateAsync(" Then", options, cancellation.Token))
             {
                 if (++generated == 5)
                     cancellation.Cancel();
@@ -70,7 +72,9 @@ public class CancellationTests
     public void BeforeItBegins()
     {
         using var session = _model.CreateSession(options: DemoSessions.Context(64));
-        Assert.That(async () => await session.CompleteAsync("The", null, new CancellationToken(true)), Throws.InstanceOf<OperationCanceledException>());
+        Assert.That(
+            async () => await session.CompleteAsync("The", null, new CancellationToken(true)),
+            Throws.InstanceOf<OperationCanceledException>());
         DemoSessions.AssertUntouched(session, [], 0);
     }
 
@@ -97,7 +101,8 @@ public class CancellationTests
             () => _model.RunPrompt(cache, sequence, ids, progress: progress, cancellationToken: cancellation.Token),
             Throws.InstanceOf<OperationCanceledException>());
         Assert.That(
-            () => _model.ScoreDecode(cache, sequence, ids, (_, _) => { }, progress, cancellation.Token), Throws.InstanceOf<OperationCanceledException>());
+            () => _model.ScoreDecode(cache, sequence, ids, (_, _) => { }, progress, cancellation.Token),
+            Throws.InstanceOf<OperationCanceledException>());
         Assert.That(cache.Length(sequence), Is.EqualTo(10));
     }
 

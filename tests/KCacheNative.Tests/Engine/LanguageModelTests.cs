@@ -28,11 +28,13 @@ public class LanguageModelTests
     [Test]
     public void LoadingCanBeCancelled() =>
         Assert.That(
-            () => LanguageModel.Load(TestEnvironment.DemoModelPath, cancellationToken: new CancellationToken(true)), Throws.InstanceOf<OperationCanceledException>());
+            () => LanguageModel.Load(TestEnvironment.DemoModelPath, cancellationToken: new CancellationToken(true)),
+            Throws.InstanceOf<OperationCanceledException>());
 
     [Test]
     public void AMissingFileIsNamed() =>
-        Assert.That(() => LanguageModel.Load("/nowhere/model.gguf"), Throws.TypeOf<KCacheException>().With.Message.Contains("/nowhere/model.gguf"));
+        Assert.That(
+            () => LanguageModel.Load("/nowhere/model.gguf"), Throws.TypeOf<KCacheException>().With.Message.Contains("/nowhere/model.gguf"));
 
     [Test]
     public void ThePlanIsWhatIsTaken([Values(PolicyKind.Full, PolicyKind.Window, PolicyKind.KCache)] PolicyKind kind)
@@ -50,7 +52,8 @@ public class LanguageModelTests
         using var model = new LlamaModel(context, _model.File, plan.Options.BatchTokens, 2);
         long taken = context.Info.LiveBytes - before;
         // Whether a context counts wrapped files and its own scratch is its affair; activations are the least.
-        Assert.That(plan.ActivationsBytes, Is.LessThanOrEqualTo(taken).And.GreaterThan(plan.Options.BatchTokens * 4L * _model.Config.Dimension));
+        Assert.That(
+            plan.ActivationsBytes, Is.LessThanOrEqualTo(taken).And.GreaterThan(plan.Options.BatchTokens * 4L * _model.Config.Dimension));
         Assert.That(plan.FastBytes, Is.EqualTo(plan.WeightsBytes + plan.ActivationsBytes + plan.Cache.FastBytes));
     }
 
@@ -87,7 +90,8 @@ public class LanguageModelTests
         int sequence = cache.CreateSequence();
         _model.RunPrompt(cache, sequence, new[] { 5, 6, 7 });
         Assert.That(
-            () => _model.ScoreDecode(cache, sequence, Enumerable.Range(5, 60).ToArray(), (first, _) => { if (first >= 32) throw new InvalidDataException(); }),
+            () => _model.ScoreDecode(
+                cache, sequence, Enumerable.Range(5, 60).ToArray(), (first, _) => { if (first >= 32) throw new InvalidDataException(); }),
             Throws.TypeOf<InvalidDataException>());
         Assert.That(cache.Length(sequence), Is.EqualTo(3));
         Assert.That(
@@ -116,7 +120,9 @@ public class LanguageModelTests
         var together = new BatchGenerator(_model, cache).Generate(
             [.. prompts.Select(prompt => (ReadOnlyMemory<int>)_model.Tokenizer.EncodePrompt(prompt))], options);
         Assert.That(together.Select(result => result.Ids), Is.EqualTo(alone.Select(result => result.Ids)));
-        Assert.That(together.Select(result => (result.Text, result.FinishReason)), Is.EqualTo(alone.Select(result => (result.Text, result.FinishReason))));
+        Assert.That(
+            together.Select(result => (result.Text, result.FinishReason)),
+            Is.EqualTo(alone.Select(result => (result.Text, result.FinishReason))));
         Assert.That(cache.CreateSequence(), Is.Zero, "the sequences were closed");
     }
 

@@ -7,7 +7,9 @@ namespace KCacheNative.Tests.Engine;
 /// <summary>Generating on a sequence: streaming, ends, limits, options.</summary>
 public class SessionTests
 {
-    private const string Prompt = "The market day of Jagged Lodge is Saturday. The keeper of Amber Harbor is Mira Holt.\n\nQuestion: Who keeps Amber Harbor? Answer:";
+    private const string Prompt =
+        "The market day of Jagged Lodge is Saturday. The keeper of Amber Harbor is Mira Holt.\n\nQuestion: Who keeps Amber Harbor? Answer:";
+
     private const string Answer = " The keeper of Amber Harbor is Mira Holt.";
 
     private LanguageModel _model = null!;
@@ -54,7 +56,8 @@ public class SessionTests
         var result = await session.CompleteAsync(Prompt, new GenerationOptions { IgnoreEndOfGeneration = true });
         Assert.That((result.FinishReason, result.Ids.Count, session.Tokens.Count), Is.EqualTo((FinishReason.Length, 5, prompt + 5)));
         Assert.That(
-            async () => await session.CompleteAsync("x"), Throws.TypeOf<KCacheException>().With.Property("Status").EqualTo(Status.Capacity));
+            async () => await session.CompleteAsync("x"),
+            Throws.TypeOf<KCacheException>().With.Property("Status").EqualTo(Status.Capacity));
         Assert.That(session.Tokens, Has.Count.EqualTo(prompt + 5));
     }
 
@@ -67,7 +70,8 @@ public class SessionTests
         string longer = Prompt + Prompt + Prompt;
         Assert.That(
             async () => await session.CompleteAsync(longer, options),
-            Throws.TypeOf<KCacheException>().With.Message.Contains("64").And.Message.Contains($"{_model.Tokenizer.EncodePrompt(longer).Length} tokens"));
+            Throws.TypeOf<KCacheException>().With.Message.Contains("64").And.Message.Contains(
+                $"{_model.Tokenizer.EncodePrompt(longer).Length} tokens"));
         Assert.That(session.LastResult, Is.Null);
         Assert.That(steps, Is.Empty);
         DemoSessions.AssertUntouched(session, [], 0);
@@ -162,7 +166,9 @@ public class SessionTests
     public void AnIdOutsideTheVocabularyIsRefused(int id)
     {
         using var session = _model.CreateSession(options: DemoSessions.Context(256));
-        Assert.That(async () => await session.CompleteAsync(new[] { 1, id }), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains(id.ToString()));
+        Assert.That(
+            async () => await session.CompleteAsync(new[] { 1, id }),
+            Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains(id.ToString()));
         Assert.That(async () => await session.CompleteAsync(ReadOnlyMemory<int>.Empty), Throws.ArgumentException, "nothing to continue");
         DemoSessions.AssertUntouched(session, [], 0);
     }

@@ -31,13 +31,15 @@ public class LayoutTests
         using var layout = JsonDocument.Parse(RunLayout());
         var known = layout.RootElement.EnumerateObject().Select(native => MirrorName(native.Name)).ToHashSet();
         var mirrors = typeof(NativeMethods).Assembly.GetTypes()
-            .Where(type => type is { IsValueType: true, Namespace: "KCacheNative.Interop", IsNested: false } && type != typeof(KcMatmulOutputs));
+            .Where(type => type is { IsValueType: true, Namespace: "KCacheNative.Interop", IsNested: false })
+            .Where(type => type != typeof(KcMatmulOutputs));
         Assert.That(mirrors.Select(type => type.Name), Is.SubsetOf(known));
     }
 
     private static void Compare(string name, JsonElement native)
     {
-        var type = PublicMirrors.GetValueOrDefault(name) ?? typeof(NativeMethods).Assembly.GetType("KCacheNative.Interop." + MirrorName(name));
+        var type = PublicMirrors.GetValueOrDefault(name)
+            ?? typeof(NativeMethods).Assembly.GetType("KCacheNative.Interop." + MirrorName(name));
         Assert.That(type, Is.Not.Null, $"{name} has a mirror");
         if (type is null)
             return;
@@ -81,7 +83,8 @@ public class LayoutTests
     {
         string name = OperatingSystem.IsWindows() ? "layout.exe" : "layout";
         string folder = Path.Combine(TestEnvironment.RepositoryRoot, "artifacts", "cmake", "release", "tests", "native");
-        string? program = new[] { folder, Path.Combine(folder, "Release") }.Select(parent => Path.Combine(parent, name)).FirstOrDefault(File.Exists);
+        string? program = new[] { folder, Path.Combine(folder, "Release") }
+            .Select(parent => Path.Combine(parent, name)).FirstOrDefault(File.Exists);
         if (program is null)
             Assert.Ignore($"{folder} has no program '{name}': './build.sh native' builds it.");
         using var process = Process.Start(new ProcessStartInfo(program!) { RedirectStandardOutput = true })!;

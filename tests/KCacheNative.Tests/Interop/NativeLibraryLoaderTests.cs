@@ -39,7 +39,9 @@ public class NativeLibraryLoaderTests
     [Test]
     public void AFailureNamesEveryFileAndWhatHappenedToIt()
     {
-        string missing = Path.Combine(_folder, "missing.so"), text = Path.Combine(_folder, "text.so"), empty = Path.Combine(_folder, "empty.so");
+        string missing = Path.Combine(_folder, "missing.so");
+        string text = Path.Combine(_folder, "text.so");
+        string empty = Path.Combine(_folder, "empty.so");
         File.WriteAllText(text, new string('x', 4096));
         File.WriteAllBytes(empty, []);
         var failure = Assert.Throws<KCacheException>(() => NativeLibraryLoader.Load([missing, text, empty], _ => null))!;
@@ -60,7 +62,8 @@ public class NativeLibraryLoaderTests
         string file = WriteElf(machine);
         var failure = Assert.Throws<KCacheException>(() => NativeLibraryLoader.Load([file], _ => null))!;
         Assert.That(
-            failure.Message, Does.Contain($"{file}: it is built for {name} (ELF), this process is {RuntimeInformation.ProcessArchitecture} (ELF)"));
+            failure.Message, Does.Contain(
+                $"{file}: it is built for {name} (ELF), this process is {RuntimeInformation.ProcessArchitecture} (ELF)"));
     }
 
     [Test]

@@ -18,7 +18,8 @@ public class DemoModelTests
     public void ReadGolden()
     {
         using var golden = JsonDocument.Parse(File.ReadAllText(TestEnvironment.Demo("golden/golden.json")));
-        int[] Ids(string prompt, string name) => [.. golden.RootElement.GetProperty(prompt).GetProperty(name).EnumerateArray().Select(id => id.GetInt32())];
+        int[] Ids(string prompt, string name) =>
+            [.. golden.RootElement.GetProperty(prompt).GetProperty(name).EnumerateArray().Select(id => id.GetInt32())];
         _prompts = [Ids("plain", "ids"), Ids("chat", "ids")];
         _greedy = [Ids("plain", "greedy"), Ids("chat", "greedy")];
         _file = GgufFile.Open(TestEnvironment.DemoModelPath);
@@ -140,7 +141,8 @@ public class DemoModelTests
         float[][]? resident = null;
         foreach (long budget in (long[])[0, minimum])
         {
-            using var cache = new KvCache(context, model.Config.CacheShape, policy, options with { FastBudgetBytes = budget, SpillDirectory = SpillDirectory });
+            using var cache = new KvCache(
+                context, model.Config.CacheShape, policy, options with { FastBudgetBytes = budget, SpillDirectory = SpillDirectory });
             int sequence = cache.CreateSequence();
             Prompt(model, cache, sequence, ids);
             var found = Decode(model, cache, sequence, steps, 64);
@@ -158,8 +160,9 @@ public class DemoModelTests
         using var context = new ComputeContext();
         using var model = new LlamaModel(context, _file, 64);
         var options = new CacheOptions { Context = 1024, BatchTokens = 64, SpillDirectory = SpillDirectory };
+        long minimum = KvCache.Plan(context, model.Config.CacheShape, CachePolicy.For(kind), options).FastMinimumBytes;
         if (spilled)
-            options = options with { FastBudgetBytes = KvCache.Plan(context, model.Config.CacheShape, CachePolicy.For(kind), options).FastMinimumBytes };
+            options = options with { FastBudgetBytes = minimum };
         using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.For(kind), options);
         int sequence = cache.CreateSequence();
         Prompt(model, cache, sequence, _prompts[0]);
@@ -203,7 +206,8 @@ public class DemoModelTests
     {
         using var context = new ComputeContext();
         using var model = new LlamaModel(context, _file, logitRows: 2);
-        using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.KCache, Small with { Sequences = 2, BatchTokens = 512 });
+        using var cache = new KvCache(
+            context, model.Config.CacheShape, CachePolicy.KCache, Small with { Sequences = 2, BatchTokens = 512 });
         int[] sequences = [cache.CreateSequence(), cache.CreateSequence()];
         var found = new List<int>[] { [], [] };
         var batch = new ForwardBatch(512, 2);
@@ -211,7 +215,11 @@ public class DemoModelTests
         {
             batch.Clear();
             for (int p = 0; p < 2; p++)
-                batch.Add(sequences[p], step == 0 ? _prompts[p] : [found[p][^1]], step == 0 ? EntryKind.Prompt : EntryKind.Decode, LogitRows.Last);
+            {
+                var (ids, kind) = step == 0 ? (_prompts[p], EntryKind.Prompt) : ([found[p][^1]], EntryKind.Decode);
+                batch.Add(sequences[p], ids, kind, LogitRows.Last);
+            }
+
             model.Forward(cache, batch);
             var best = new int[2];
             Ops.ArgMax(context, model.Logits, best);

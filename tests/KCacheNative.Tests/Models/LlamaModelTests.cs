@@ -30,8 +30,8 @@ public class LlamaModelTests
         var tiny = new TinyLlama().Remove("output.weight").Set("llama.rope.scaling.type", "none").Set("llama.rope.dimension_count", 16);
         for (int layer = 0; layer < TinyLlama.Layers; layer++)
         {
-            foreach (string name in (string[])["attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias", "attn_q_norm.weight", "attn_k_norm.weight"])
-                tiny.Remove($"blk.{layer}.{name}");
+            foreach (string name in (string[])["q.bias", "k.bias", "v.bias", "output.bias", "q_norm.weight", "k_norm.weight"])
+                tiny.Remove($"blk.{layer}.attn_{name}");
         }
 
         using var file = tiny.Open();
@@ -50,7 +50,8 @@ public class LlamaModelTests
         using var file = new TinyLlama().Open();
         using var context = new ComputeContext();
         using var model = new LlamaModel(context, file, batchTokens: 96, logitRows: 3);
-        using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Sequences = 3, BatchTokens = 96 });
+        using var cache = new KvCache(
+            context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Sequences = 3, BatchTokens = 96 });
         var all = Logits(model, cache, EntryKind.Prompt);
         cache.Truncate(0, 0);
         var batch = new ForwardBatch(96, 3);
@@ -77,9 +78,11 @@ public class LlamaModelTests
             using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 1024 });
             int[] ids = [.. prompt.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())];
             int[] positions = [.. prompt.GetProperty("positions").EnumerateArray().Select(position => position.GetInt32())];
-            var expected = prompt.GetProperty("logits").EnumerateArray().Select(row => row.EnumerateArray().Select(value => value.GetDouble()).ToArray()).ToArray();
+            var expected = prompt.GetProperty("logits").EnumerateArray().Select(
+                row => row.EnumerateArray().Select(value => value.GetDouble()).ToArray()).ToArray();
             var found = Logits(model, cache, EntryKind.Prompt, ids);
-            Assert.That(Difference(expected, [.. positions.Select(position => found[position])]), Is.LessThan(0.1), "f16 keys and values cost up to 0.1 here");
+            // f16 keys and values cost up to 0.1 here.
+            Assert.That(Difference(expected, [.. positions.Select(position => found[position])]), Is.LessThan(0.1));
         }
     }
 
@@ -132,7 +135,8 @@ public class LlamaModelTests
         using var file = new TinyLlama().Open();
         using var context = new ComputeContext();
         using var model = new LlamaModel(context, file, batchTokens: 8);
-        using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 64, BatchTokens = 8 });
+        using var cache = new KvCache(
+            context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 64, BatchTokens = 8 });
         int sequence = cache.CreateSequence();
         var batch = new ForwardBatch(16);
         Assert.That(() => model.Forward(cache, batch), Throws.ArgumentException, "empty");
@@ -143,7 +147,8 @@ public class LlamaModelTests
         {
             batch.Clear();
             batch.Add(sequence, [1, id], EntryKind.Prompt, LogitRows.None);
-            Assert.That(() => model.Forward(cache, batch), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains(id.ToString()));
+            Assert.That(
+                () => model.Forward(cache, batch), Throws.InstanceOf<ArgumentOutOfRangeException>().With.Message.Contains(id.ToString()));
         }
 
         batch.Clear();
@@ -158,7 +163,8 @@ public class LlamaModelTests
         using var file = new TinyLlama().Open();
         using var context = new ComputeContext();
         using var model = new LlamaModel(context, file, batchTokens: 8);
-        using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 64, BatchTokens = 8 });
+        using var cache = new KvCache(
+            context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 64, BatchTokens = 8 });
         var batch = new ForwardBatch(8);
         batch.Add(cache.CreateSequence(), [1, 2, 3], EntryKind.Prompt, LogitRows.All);
         Assert.That(() => model.Forward(cache, batch, (_, _) => throw new InvalidDataException()), Throws.TypeOf<InvalidDataException>());
@@ -205,6 +211,8 @@ public class LlamaModelTests
     private static void AssertRefused(GgufFile file, string name, string defect)
     {
         using var context = new ComputeContext();
-        Assert.That(() => new LlamaModel(context, file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(name).And.Message.Contains(defect));
+        Assert.That(
+            () => new LlamaModel(context, file),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains(name).And.Message.Contains(defect));
     }
 }

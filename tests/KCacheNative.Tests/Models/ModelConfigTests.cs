@@ -21,8 +21,8 @@ public class ModelConfigTests
     [Test]
     public void DefaultsStandForMissingKeys()
     {
-        using var file = new TinyLlama().Remove("llama.rope.scaling.type").Remove("llama.rope.scaling.factor").Remove("llama.rope.freq_base")
-            .Remove("llama.rope.dimension_count").Remove("llama.attention.value_length").Open();
+        using var file = new TinyLlama().Remove("llama.rope.scaling.type").Remove("llama.rope.scaling.factor")
+            .Remove("llama.rope.freq_base").Remove("llama.rope.dimension_count").Remove("llama.attention.value_length").Open();
         var config = ModelConfig.FromGguf(file);
         Assert.That((config.RopeFactor, config.RopeBase, config.RopeDimension), Is.EqualTo((1f, 10000f, 16)));
     }
@@ -30,7 +30,8 @@ public class ModelConfigTests
     [Test]
     public void OlderFilesNameOnlyTheFactor()
     {
-        using var file = new TinyLlama().Remove("llama.rope.scaling.type").Remove("llama.rope.scaling.factor").Set("llama.rope.scale_linear", 2f).Open();
+        using var file = new TinyLlama().Remove("llama.rope.scaling.type").Remove("llama.rope.scaling.factor")
+            .Set("llama.rope.scale_linear", 2f).Open();
         Assert.That(ModelConfig.FromGguf(file).RopeFactor, Is.EqualTo(2f));
     }
 
@@ -40,7 +41,8 @@ public class ModelConfigTests
     public void ATextThatIsNotComputedIsNamed(string key, string value)
     {
         using var file = new TinyLlama().Set(key, value).Open();
-        Assert.That(() => ModelConfig.FromGguf(file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains(value));
+        Assert.That(
+            () => ModelConfig.FromGguf(file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains(value));
     }
 
     [TestCase("llama.block_count", 0)]
@@ -63,7 +65,8 @@ public class ModelConfigTests
     {
         using var file = new TinyLlama().Set(key, value).Open();
         Assert.That(
-            () => ModelConfig.FromGguf(file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains(value.ToString()));
+            () => ModelConfig.FromGguf(file),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains(value.ToString()));
     }
 
     [TestCase("general.architecture")]
@@ -77,7 +80,9 @@ public class ModelConfigTests
     public void AMissingKeyOrTensorIsNamed(string name)
     {
         using var file = new TinyLlama().Remove(name).Open();
-        Assert.That(() => ModelConfig.FromGguf(file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(name).And.Message.Contains("missing"));
+        Assert.That(
+            () => ModelConfig.FromGguf(file),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains(name).And.Message.Contains("missing"));
     }
 
     [Test]
@@ -96,6 +101,8 @@ public class ModelConfigTests
     public void OtherFamiliesAreRefusedByName(string family, string key, string value)
     {
         using var file = GgufFile.Open(TestEnvironment.Shared($"siblings/models/{family}/{family}.gguf"));
-        Assert.That(() => ModelConfig.FromGguf(file), Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains($"'{value}'"));
+        Assert.That(
+            () => ModelConfig.FromGguf(file),
+            Throws.TypeOf<ModelFormatException>().With.Message.Contains(key).And.Message.Contains($"'{value}'"));
     }
 }

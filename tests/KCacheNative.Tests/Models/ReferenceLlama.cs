@@ -5,14 +5,17 @@ using KCacheNative.Runtime;
 
 namespace KCacheNative.Tests.Models;
 
-/// <summary>A Llama in plain double precision, straight from the tensors of a file (F32 and Q8_0), with nothing of the library but the reader.</summary>
+/// <summary>
+/// A Llama in plain double precision, straight from the tensors of a file (F32 and Q8_0), with nothing of the library but the reader.
+/// </summary>
 internal sealed class ReferenceLlama(GgufFile file, ModelConfig config)
 {
     /// <summary>Logits behind every token: [tokens][vocabulary].</summary>
     internal double[][] Run(ReadOnlySpan<int> ids)
     {
         var embedding = Matrix("token_embd.weight");
-        var x = ids.ToArray().Select(id => Enumerable.Range(0, config.Dimension).Select(i => embedding[(id * config.Dimension) + i]).ToArray()).ToArray();
+        var x = ids.ToArray().Select(
+            id => Enumerable.Range(0, config.Dimension).Select(i => embedding[(id * config.Dimension) + i]).ToArray()).ToArray();
         for (int layer = 0; layer < config.Layers; layer++)
         {
             string Name(string suffix) => $"blk.{layer}.{suffix}";
@@ -123,6 +126,8 @@ internal sealed class ReferenceLlama(GgufFile file, ModelConfig config)
         }
     }
 
+    private static double Q8(ReadOnlySpan<byte> block, int i) => (double)BinaryPrimitives.ReadHalfLittleEndian(block) * (sbyte)block[2 + i];
+
     private double[]? Vector(string name) => file.TryGetTensor(name, out _) ? Matrix(name) : null;
 
     private double[] Matrix(string name)
@@ -134,7 +139,7 @@ internal sealed class ReferenceLlama(GgufFile file, ModelConfig config)
             result[i] = tensor.Type switch
             {
                 GgufTensorType.F32 => BinaryPrimitives.ReadSingleLittleEndian(tensor.Data[(4 * i)..]),
-                GgufTensorType.Q8_0 => (double)BinaryPrimitives.ReadHalfLittleEndian(tensor.Data[(i / 32 * 34)..]) * (sbyte)tensor.Data[(i / 32 * 34) + 2 + (i % 32)],
+                GgufTensorType.Q8_0 => Q8(tensor.Data.Slice(i / 32 * 34, 34), i % 32),
                 _ => throw new NotSupportedException(tensor.ToString()),
             };
         }

@@ -27,7 +27,8 @@ public class SmolModelTests
         _golden?.Dispose();
     }
 
-    // f32 activations and f16 keys and values move logits by 0.005 (rms); 8-bit activations of another program by 0.13 to 0.27 rms, up to 0.84.
+    // f32 activations and f16 keys and values move logits by 0.005 (rms); 8-bit activations of another program by 0.13 to 0.27 rms, up to
+    // 0.84.
     [TestCase(Activations.F32, 0.02, 0.1)]
     [TestCase(Activations.Q8, 0.35, 1.2)]
     public void LogitsAndContinuationsAreClose(Activations activations, double rms, double largest)
@@ -37,7 +38,8 @@ public class SmolModelTests
         var batch = new ForwardBatch(64);
         foreach (var row in _golden.RootElement.EnumerateArray())
         {
-            using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 256, BatchTokens = 64 });
+            using var cache = new KvCache(
+                context, model.Config.CacheShape, CachePolicy.Full, new CacheOptions { Context = 256, BatchTokens = 64 });
             int sequence = cache.CreateSequence();
             batch.Clear();
             batch.Add(sequence, [.. row.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())], EntryKind.Prompt, LogitRows.Last);

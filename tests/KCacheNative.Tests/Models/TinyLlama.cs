@@ -4,8 +4,8 @@ using KCacheNative.Tests.Formats;
 namespace KCacheNative.Tests.Models;
 
 /// <summary>
-/// A Llama of two layers with random weights that has everything at once: own output head, heads that do not add up to the dimension, grouped heads, biases,
-/// norms of q and k, linear rope scaling, a partial rotation.
+/// A Llama of two layers with random weights that has everything at once: own output head, heads that do not add up to the dimension,
+/// grouped heads, biases, norms of q and k, linear rope scaling, a partial rotation.
 /// </summary>
 internal sealed class TinyLlama
 {
@@ -59,9 +59,11 @@ internal sealed class TinyLlama
 
     internal TinyLlama Set(string key, string value) => Set(key, (writer, name) => writer.Add(name, value));
 
-    internal TinyLlama Set(string key, int value) => Set(key, (writer, name) => writer.Add(name, GgufValueType.Int32, BitConverter.GetBytes(value)));
+    internal TinyLlama Set(string key, int value) => Set(
+        key, (writer, name) => writer.Add(name, GgufValueType.Int32, BitConverter.GetBytes(value)));
 
-    internal TinyLlama Set(string key, float value) => Set(key, (writer, name) => writer.Add(name, GgufValueType.Float32, BitConverter.GetBytes(value)));
+    internal TinyLlama Set(string key, float value) => Set(
+        key, (writer, name) => writer.Add(name, GgufValueType.Float32, BitConverter.GetBytes(value)));
 
     internal TinyLlama Remove(string key)
     {
@@ -85,7 +87,8 @@ internal sealed class TinyLlama
         foreach (var (name, shape) in _tensors)
         {
             int count = shape.Aggregate(1, (product, size) => product * size);
-            double size = name.Contains("norm") ? 0.2 : name.EndsWith("bias") ? 0.3 : 1.5 / Math.Sqrt(shape[0]), centre = name.Contains("norm") ? 1 : 0;
+            double centre = name.Contains("norm") ? 1 : 0;
+            double size = name.Contains("norm") ? 0.2 : name.EndsWith("bias") ? 0.3 : 1.5 / Math.Sqrt(shape[0]);
             var values = Enumerable.Range(0, count).Select(_ => (float)(centre + (((random.NextDouble() * 2) - 1) * size)));
             bool wide = type == GgufTensorType.F32 || shape.Length == 1;
             byte[] data = values.SelectMany(value => wide ? BitConverter.GetBytes(value) : BitConverter.GetBytes((Half)value)).ToArray();

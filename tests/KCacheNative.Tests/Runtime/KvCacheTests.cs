@@ -37,7 +37,8 @@ public class KvCacheTests
     [Test]
     public void SequencesAreOpenedForkedTruncatedAndClosed()
     {
-        using var cache = new KvCache(_context, Shape, CachePolicy.Full, new CacheOptions { Context = 128, Sequences = 2, BatchTokens = 80 });
+        using var cache = new KvCache(
+            _context, Shape, CachePolicy.Full, new CacheOptions { Context = 128, Sequences = 2, BatchTokens = 80 });
         int first = cache.CreateSequence();
         Run(cache, new BatchEntry(first, 70, EntryKind.Prompt));
         Assert.That(cache.Length(first), Is.EqualTo(70));
@@ -67,7 +68,10 @@ public class KvCacheTests
     public void StepsAreCounted()
     {
         using var cache = new KvCache(
-            _context, Shape, CachePolicy.KCache with { Keep = 2, Recent = 4, Sinks = 1 }, new CacheOptions { Context = 128, BatchTokens = 64 });
+            _context,
+            Shape,
+            CachePolicy.KCache with { Keep = 2, Recent = 4, Sinks = 1 },
+            new CacheOptions { Context = 128, BatchTokens = 64 });
         int sequence = cache.CreateSequence();
         Run(cache, new BatchEntry(sequence, 60, EntryKind.Prompt));
         Run(cache, new BatchEntry(sequence, 3, EntryKind.Decode));
@@ -122,16 +126,18 @@ public class KvCacheTests
     {
         var full = CachePolicy.Full;
         foreach (var policy in (CachePolicy[])[
-            full with { Keep = -1 }, full with { Recent = 0 }, full with { Sinks = 65 }, full with { MaxTail = 1 }, full with { MaxError = float.NaN },
-            full with { Keep = 8, KeepMax = 4 }, full with { DenseLayers = -1 }])
+            full with { Keep = -1 }, full with { Recent = 0 }, full with { Sinks = 65 }, full with { MaxTail = 1 },
+            full with { MaxError = float.NaN }, full with { Keep = 8, KeepMax = 4 }, full with { DenseLayers = -1 }])
         {
             Assert.That(() => KvCache.Plan(_context, Shape, policy), Throws.InstanceOf<ArgumentOutOfRangeException>(), policy.ToString());
         }
 
         foreach (var options in (CacheOptions[])[
-            new() { Context = -1 }, new() { Sequences = 0 }, new() { BatchTokens = -1 }, new() { FastBudgetBytes = -1 }, new() { PoolTokens = -1 }])
+            new() { Context = -1 }, new() { Sequences = 0 }, new() { BatchTokens = -1 }, new() { FastBudgetBytes = -1 },
+            new() { PoolTokens = -1 }])
         {
-            Assert.That(() => KvCache.Plan(_context, Shape, full, options), Throws.InstanceOf<ArgumentOutOfRangeException>(), options.ToString());
+            Assert.That(
+                () => KvCache.Plan(_context, Shape, full, options), Throws.InstanceOf<ArgumentOutOfRangeException>(), options.ToString());
         }
 
         Assert.That(() => new ComputeContext(new ContextOptions { Threads = -1 }), Throws.InstanceOf<ArgumentOutOfRangeException>());

@@ -157,7 +157,10 @@ public class OpsElementwiseTests
     {
         using var x = new PoisonedMemory(_context, 4, 5);
         float nan = float.NaN;
-        new[] { 1, 7, 7, 0, 7, nan, nan, -3, nan, -3, nan, nan, nan, nan, nan, -1, -2, -0.5f, float.NegativeInfinity, -0.5f }.CopyTo(x.Tensor.Span);
+        float[][] rows =
+            [[1, 7, 7, 0, 7], [nan, nan, -3, nan, -3], [nan, nan, nan, nan, nan], [-1, -2, -0.5f, float.NegativeInfinity, -0.5f]];
+        for (int r = 0; r < rows.Length; r++)
+            rows[r].CopyTo(x.Tensor.Row(r));
         var best = new int[4];
         Ops.ArgMax(_context, x.Tensor, best);
         Assert.That(best, Is.EqualTo(new[] { 1, 2, 0, 2 }));
@@ -168,8 +171,11 @@ public class OpsElementwiseTests
     {
         using var x = PoisonedMemory.Random(_context, _random, 2, 8);
         using var narrow = new PoisonedMemory(_context, 2, 7);
-        Assert.That(() => Ops.Add(_context, x.Tensor, x.Tensor, narrow.Tensor), Throws.ArgumentException.With.Message.Contains("2 x 7").And.Message.Contains("2 x 8"));
-        Assert.That(() => Ops.RmsNorm(_context, x.Tensor, default, 1e-5f, x.Tensor), Throws.ArgumentException.With.Message.Contains("missing"));
+        Assert.That(
+            () => Ops.Add(_context, x.Tensor, x.Tensor, narrow.Tensor),
+            Throws.ArgumentException.With.Message.Contains("2 x 7").And.Message.Contains("2 x 8"));
+        Assert.That(
+            () => Ops.RmsNorm(_context, x.Tensor, default, 1e-5f, x.Tensor), Throws.ArgumentException.With.Message.Contains("missing"));
         Assert.That(() => Ops.Softmax(_context, x.Tensor, x.Tensor.Take(1)), Throws.ArgumentException);
         Assert.That(() => Ops.ArgMax(_context, x.Tensor, new int[1]), Throws.InstanceOf<ArgumentException>());
     }

@@ -3,7 +3,9 @@ using KCacheNative.Runtime;
 
 namespace KCacheNative.Tests.Runtime;
 
-/// <summary>The stem matmul against a plain double-precision reference, for every type of weights and both treatments of the input.</summary>
+/// <summary>
+/// The stem matmul against a plain double-precision reference, for every type of weights and both treatments of the input.
+/// </summary>
 public class OpsMatMulTests
 {
     private static readonly (int Tokens, int Rows, int Columns)[] Shapes =
@@ -123,9 +125,12 @@ public class OpsMatMulTests
         using var x = new PoisonedMemory(context, 2, 8);
         using var output = new PoisonedMemory(context, 2, 4);
         Assert.That(() => Ops.MatMul(context, x.Tensor, new MatMulOutput(weight.Matrix, x.Tensor)), Throws.ArgumentException);
-        Assert.That(() => Ops.MatMul(context, output.Tensor, new MatMulOutput(weight.Matrix, output.Tensor)), Throws.ArgumentException.With.Message.Contains("8 columns"));
+        Assert.That(
+            () => Ops.MatMul(context, output.Tensor, new MatMulOutput(weight.Matrix, output.Tensor)),
+            Throws.ArgumentException.With.Message.Contains("8 columns"));
         Assert.That(() => Ops.MatMul(context, x.Tensor, new MatMulOutput[5]), Throws.ArgumentException.With.Message.Contains("5"));
-        Assert.That(() => new Matrix(x.Tensor.Pointer, GgufTensorType.Q4_K, 1, 256), Throws.ArgumentException.With.Message.Contains("Q4_K"));
+        Assert.That(
+            () => new Matrix(x.Tensor.Pointer, GgufTensorType.Q4_K, 1, 256), Throws.ArgumentException.With.Message.Contains("Q4_K"));
         Assert.That(() => new Matrix(x.Tensor.Pointer, GgufTensorType.Q8_0, 1, 33), Throws.ArgumentException.With.Message.Contains("33"));
     }
 

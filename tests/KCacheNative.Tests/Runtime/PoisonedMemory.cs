@@ -2,7 +2,9 @@ using KCacheNative.Runtime;
 
 namespace KCacheNative.Tests.Runtime;
 
-/// <summary>Floats with a margin of NaN on both sides: a kernel that reads beyond its input shows NaN, one that writes beyond its output erases it.</summary>
+/// <summary>
+/// Floats with a margin of NaN on both sides: a kernel that reads beyond its input shows NaN, one that writes beyond its output erases it.
+/// </summary>
 internal sealed class PoisonedMemory : IDisposable
 {
     private const int Margin = 64;
