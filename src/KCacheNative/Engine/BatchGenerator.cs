@@ -20,7 +20,7 @@ public sealed class BatchGenerator
     private readonly ForwardBatch _batch;
 
     /// <summary>Prepares.</summary>
-    /// <param name="model">The model, loaded for as many sequences as the cache has.</param>
+    /// <param name="model">The model.</param>
     /// <param name="cache">A cache of the model; its sequences are opened and closed here. Stays the caller's.</param>
     public BatchGenerator(LanguageModel model, KvCache cache)
     {
@@ -28,6 +28,8 @@ public sealed class BatchGenerator
         ArgumentNullException.ThrowIfNull(cache);
         (_model, _cache) = (model, cache);
         _batch = new ForwardBatch(Math.Min(model.BatchTokens, cache.Options.BatchTokens), cache.Options.Sequences);
+        lock (model.Gate)
+            model.Model.ReserveLogits(cache.Options.Sequences);
     }
 
     /// <summary>Continues prompts on the caller's thread, as many at a time as the cache has sequences.</summary>

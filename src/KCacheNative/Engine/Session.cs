@@ -72,7 +72,12 @@ public sealed class Session : IDisposable
         try
         {
             await foreach (var piece in generation.Pieces.ReadAllAsync(CancellationToken.None).ConfigureAwait(false))
+            {
                 yield return piece;
+                // Tokens may have been generated ahead of the reader; what counts is what was read before the cancellation.
+                cancellationToken.ThrowIfCancellationRequested();
+            }
+
             complete = true;
         }
         finally

@@ -22,6 +22,7 @@ public sealed class LlamaModel : IDisposable
     private readonly ModelActivations _activations;
     private readonly DeviceBuffer _inverseFrequencies;
     private readonly LlamaLayer[] _layers;
+    private readonly CacheShape _cacheShape;
     private readonly Matrix _embedding;
     private readonly Matrix _output;
     private readonly Tensor _outputNorm;
@@ -40,6 +41,7 @@ public sealed class LlamaModel : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(logitRows);
         _context = context;
         Config = ModelConfig.FromGguf(file);
+        _cacheShape = Config.CacheShape;
         _weights = new ModelWeights(context, file);
         try
         {
@@ -140,6 +142,9 @@ public sealed class LlamaModel : IDisposable
         }
     }
 
+    /// <summary>Makes room for the logits of more sequences; those of the last forward are lost.</summary>
+    internal void ReserveLogits(int rows) => _activations.GrowLogits(_context, rows);
+
     /// <summary>Frees the activations; the file stays open.</summary>
     public void Dispose()
     {
@@ -168,6 +173,8 @@ public sealed class LlamaModel : IDisposable
     private void Prepare(KvCache cache, ForwardBatch batch, bool hasReader)
     {
         ArgumentNullException.ThrowIfNull(batch);
+        if (cache.Context != _context || cache.Shape != _cacheShape)
+            throw new ArgumentException("the cache was made for another model or another context", nameof(cache));
         if (batch.Tokens == 0)
             throw new ArgumentException("the batch is empty", nameof(batch));
         if (batch.Tokens > BatchTokens)

@@ -6,8 +6,7 @@ namespace KCacheNative.Tests.Engine;
 /// <summary>The demonstration model as the tests of the engine load it, and its longest archive.</summary>
 internal static class DemoSessions
 {
-    internal static LanguageModel Load(int sequences = 1, int batchTokens = 512) => LanguageModel.Load(
-        TestEnvironment.DemoModelPath, new ModelOptions { Sequences = sequences, BatchTokens = batchTokens });
+    internal static LanguageModel Load() => LanguageModel.Load(TestEnvironment.DemoModelPath);
 
     internal static string Archive(string size) => File.ReadAllText(TestEnvironment.Demo($"archives/archive-{size}.txt"));
 

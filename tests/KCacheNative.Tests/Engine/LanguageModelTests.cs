@@ -11,7 +11,7 @@ public class LanguageModelTests
     private LanguageModel _model = null!;
 
     [OneTimeSetUp]
-    public void Load() => _model = DemoSessions.Load(sequences: 2);
+    public void Load() => _model = DemoSessions.Load();
 
     [OneTimeTearDown]
     public void Unload() => _model.Dispose();

@@ -89,10 +89,10 @@ public class DemoModelTests
     }
 
     [Test]
-    public void EnoughRowsGiveTheBitsOfFull()
+    public void EnoughRowsGiveTheBitsOfFull([Values(Codec.F16, Codec.Q8)] Codec keys, [Values(Codec.F16, Codec.Q8)] Codec values)
     {
         int[] prompt = _prompts[0], steps = [.. _greedy[0], .. _prompts[1][..40]];
-        var full = Steps(CachePolicy.Full, prompt, steps);
+        var full = Steps(CachePolicy.Full with { KeyCodec = keys, ValueCodec = values }, prompt, steps);
         foreach (var policy in (CachePolicy[])[
             CachePolicy.KCache with { Keep = 512 },
             CachePolicy.KCache with { Keep = 512, DenseLayers = 0, Select = RowSelection.Union },
@@ -100,7 +100,25 @@ public class DemoModelTests
             CachePolicy.KCache with { Keep = 1, DenseLayers = 4 },
             CachePolicy.Window with { Recent = 512 }])
         {
-            AssertSameBits(full, Steps(policy, prompt, steps), policy.ToString());
+            AssertSameBits(full, Steps(policy with { KeyCodec = keys, ValueCodec = values }, prompt, steps), policy.ToString());
+        }
+    }
+
+    [Test]
+    public void ABoundOfTheTailIsKept()
+    {
+        using var context = new ComputeContext();
+        using var model = new LlamaModel(context, _file);
+        foreach (float bound in (float[])[0, 0.05f])
+        {
+            using var cache = new KvCache(context, model.Config.CacheShape, CachePolicy.KCache with { Keep = 2, MaxTail = bound }, Small);
+            int sequence = cache.CreateSequence();
+            Prompt(model, cache, sequence, _prompts[0]);
+            Decode(model, cache, sequence, _greedy[0], 512);
+            var steps = cache.Statistics();
+            Assert.That(steps.TailMax, bound == 0 ? Is.GreaterThan(0.05) : Is.LessThanOrEqualTo(0.05 + 1e-4));
+            Assert.That(steps.BoundMissed, Is.Zero);
+            Assert.That(steps.RowsSelectedMean, bound == 0 ? Is.EqualTo(2) : Is.GreaterThan(2));
         }
     }
 

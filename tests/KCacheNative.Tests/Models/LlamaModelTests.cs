@@ -140,6 +140,8 @@ public class LlamaModelTests
         int sequence = cache.CreateSequence();
         var batch = new ForwardBatch(16);
         Assert.That(() => model.Forward(cache, batch), Throws.ArgumentException, "empty");
+        using var foreign = new KvCache(context, model.Config.CacheShape with { Layers = 3 }, CachePolicy.Full);
+        Assert.That(() => model.Forward(foreign, batch), Throws.ArgumentException.With.Message.Contains("another model"));
         Assert.That(() => batch.Add(sequence, [], EntryKind.Prompt, LogitRows.None), Throws.ArgumentException);
         batch.Add(sequence, new int[9], EntryKind.Prompt, LogitRows.None);
         Assert.That(() => model.Forward(cache, batch), Throws.ArgumentException.With.Message.Contains("9").And.Message.Contains("8"));
