@@ -74,7 +74,10 @@ function Confirm-Dotnet {
 
 # --- building -------------------------------------------------------------------------------------------------------
 
-function Build-Native([string] $Folder, [string] $Title, [string] $Configuration, [string[]] $Options) {
+# Visual Studio's own build files call it so.
+$AllTargets = if ($OnWindows -and -not (Find-Command 'ninja')) { 'ALL_BUILD' } else { 'all' }
+
+function Build-Native([string] $Folder, [string] $Title, [string] $Configuration, [string] $Target, [string[]] $Options) {
     Confirm-NativeTools
     $build = Join-Path $Artifacts "cmake/$Folder"
     # Visual Studio finds its own compiler; ninja needs one on the path, as a developer prompt or another system has it.
@@ -83,7 +86,7 @@ function Build-Native([string] $Folder, [string] $Title, [string] $Configuration
     if (-not (Test-Path (Join-Path $build 'CMakeCache.txt'))) {
         Step "$Folder-configure" "$Title (configuring)" 'cmake' (@('-S', '.', '-B', $build, "-DCMAKE_BUILD_TYPE=$Configuration") + $generator + $Options)
     }
-    Step $Folder $Title 'cmake' @('--build', $build, '--config', $Configuration, '--parallel')
+    Step $Folder $Title 'cmake' @('--build', $build, '--config', $Configuration, '--target', $Target, '--parallel')
 }
 
 function Get-LibraryName {
@@ -91,7 +94,7 @@ function Get-LibraryName {
 }
 
 function Invoke-Native {
-    Build-Native 'release' 'native: building (Release)' 'Release' @()
+    Build-Native 'release' 'native: building (Release)' 'Release' 'kcache' @()
     $name = Get-LibraryName
     $built = Get-ChildItem (Join-Path $Artifacts 'cmake/release') -Recurse -Filter $name | Select-Object -First 1
     $kept = Join-Path $Artifacts "native/$name"
@@ -201,6 +204,7 @@ function Exit-WithSummary {
 
 function Invoke-Test {
     Invoke-Managed
+    Build-Native 'release' 'test: building the native tests' 'Release' $AllTargets @()
     Test-Native 'ctest' 'test: native' 'release' 'Release'
     Test-Managed 'nunit' 'test: managed'
     Exit-WithSummary
@@ -217,7 +221,7 @@ function Invoke-Sanitize {
     if ($OnWindows) { Stop-With 'the sanitizers need GCC or Clang on Linux: call ./build.sh sanitize in WSL' }
     foreach ($kind in 'address,undefined', 'thread') {
         $folder = $kind -replace ',', '-'
-        Build-Native $folder "sanitize: building with -fsanitize=$kind" 'RelWithDebInfo' @("-DKCACHE_SANITIZE=$kind")
+        Build-Native $folder "sanitize: building with -fsanitize=$kind" 'RelWithDebInfo' $AllTargets @("-DKCACHE_SANITIZE=$kind")
     }
     $env:ASAN_OPTIONS = 'detect_stack_use_after_return=1'
     $env:UBSAN_OPTIONS = 'print_stacktrace=1'

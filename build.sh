@@ -142,15 +142,15 @@ set_up() {
 
 # --- building -----------------------------------------------------------------------------------------------------
 
-# configure_and_build FOLDER OPTION...: a CMake build in artifacts/cmake/FOLDER.
+# configure_and_build FOLDER TARGET OPTION...: a CMake build in artifacts/cmake/FOLDER.
 configure_and_build() {
-    local build=$artifacts/cmake/$1 generator="Unix Makefiles"
-    shift
+    local build=$artifacts/cmake/$1 target=$2 generator="Unix Makefiles"
+    shift 2
     if command -v ninja >/dev/null; then generator=Ninja; fi
     if [[ ! -f $build/build.ninja && ! -f $build/Makefile ]]; then
         cmake -S . -B "$build" -G "$generator" "$@" || return
     fi
-    cmake --build "$build" -j "$jobs"
+    cmake --build "$build" --target "$target" -j "$jobs"
 }
 
 native_library() {
@@ -162,7 +162,7 @@ native_library() {
 
 verb_native() {
     need_native_tools
-    step native "native: building (Release)" configure_and_build release -DCMAKE_BUILD_TYPE=Release
+    step native "native: building (Release)" configure_and_build release kcache -DCMAKE_BUILD_TYPE=Release
     local built kept
     built=$artifacts/cmake/release/$(native_library)
     kept=$artifacts/native/$(native_library)
@@ -266,6 +266,7 @@ summary() {
 
 verb_test() {
     verb_managed
+    step native-tests "test: building the native tests" configure_and_build release all -DCMAKE_BUILD_TYPE=Release
     run_ctest ctest "test: native" release
     run_dotnet_test nunit "test: managed"
     summary
@@ -284,7 +285,7 @@ verb_sanitize() {
     if setarch -R true 2>/dev/null; then no_random=(setarch -R); fi
     for kind in address,undefined thread; do
         build=${kind/,/-}
-        step "sanitize-$build-build" "sanitize: building with -fsanitize=$kind" configure_and_build "$build" \
+        step "sanitize-$build-build" "sanitize: building with -fsanitize=$kind" configure_and_build "$build" all \
             -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKCACHE_SANITIZE="$kind"
     done
     export ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1
