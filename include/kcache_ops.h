@@ -203,13 +203,16 @@ typedef struct kc_attention_full_params {
     int32_t n_sequences;
     const kc_layer_view* layer;
     const kc_sequence_view* sequences;
-    const uint8_t* const* const*
-        staged; /* staged[s][p]: exact rows [kv_head][64][row] of spilled page p; NULL where nothing is spilled */
+    /* staged[s][p]: exact rows [kv_head_begin .. kv_head_end)[64][row] of spilled page p; NULL where nothing is spilled
+     */
+    const uint8_t* const* const* staged;
     int32_t n_sink;
-    int32_t n_recent; /* -1: everything is visible */
-    const float* q;   /* [n_rows, n_q_heads, head_dim] */
-    void* scratch;    /* kc_attention_full_scratch_bytes, aligned to 64 */
-    float* out;       /* as q */
+    int32_t n_recent;      /* -1: everything is visible */
+    int32_t kv_head_begin; /* the KV heads of this call: the out of others is left alone, */
+    int32_t kv_head_end;   /* so that staging need not hold more than one; 0: all */
+    const float* q;        /* [n_rows, n_q_heads, head_dim] */
+    void* scratch;         /* kc_attention_full_scratch_bytes, aligned to 64 */
+    float* out;            /* as q */
 } kc_attention_full_params;
 
 KC_API kc_status kc_attention_full(kc_context* context, const kc_attention_full_params* params);

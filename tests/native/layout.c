@@ -207,6 +207,8 @@ int main(void) {
     FIELD(kc_attention_full_params, staged);
     FIELD(kc_attention_full_params, n_sink);
     FIELD(kc_attention_full_params, n_recent);
+    FIELD(kc_attention_full_params, kv_head_begin);
+    FIELD(kc_attention_full_params, kv_head_end);
     FIELD(kc_attention_full_params, q);
     FIELD(kc_attention_full_params, scratch);
     FIELD(kc_attention_full_params, out);

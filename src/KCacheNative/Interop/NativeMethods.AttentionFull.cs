@@ -22,6 +22,8 @@ internal unsafe struct KcAttentionFullParams
     internal byte*** Staged;
     internal int NSink;
     internal int NRecent;
+    internal int KvHeadBegin;
+    internal int KvHeadEnd;
     internal float* Q;
     internal void* Scratch;
     internal float* Out;

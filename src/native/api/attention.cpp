@@ -43,6 +43,11 @@ kc_status kc_attention_full(kc_context* context, const kc_attention_full_params*
         check_sequences(*params->layer, params->sequences, params->n_sequences);
         check_at_least(params->n_sink, 0, "params->n_sink");
         check_at_least(params->n_recent, -1, "params->n_recent");
+        check_range(params->kv_head_begin, 0, params->layer->n_kv_heads - 1, "params->kv_head_begin");
+        if (params->kv_head_end != 0 || params->kv_head_begin != 0) {
+            check_range(params->kv_head_end, params->kv_head_begin + 1, params->layer->n_kv_heads,
+                        "params->kv_head_end");
+        }
         check_pointer(params->q, "params->q");
         check_pointer(params->scratch, "params->scratch");
         check_pointer(params->out, "params->out");

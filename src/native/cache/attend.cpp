@@ -66,29 +66,37 @@ void Cache::attend_prompts(const LayerPlan& plan, const float* q, float* out) {
         while (!spilled && end < n_prompts_ && !(plan.selects && layout_.view_spilled[end] > 0)) ++end;
         params.sequences = layout_.views + begin;
         params.n_sequences = end - begin;
-        params.staged = nullptr;
-        const uint8_t* const* pages = layout_.prompt_pages;
-        if (spilled) {
-            read_prompt_rows(plan, layout_.views[begin]);
-            params.staged = &pages;
+        if (!spilled) {
+            backend.attention_full(backend.self, params);
+            continue;
         }
-        backend.attention_full(backend.self, params);
+        // Head by head: memory for the rows of one is enough.
+        const uint8_t* const* pages = layout_.prompt_pages;
+        params.staged = &pages;
+        for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
+            read_prompt_rows(plan, layout_.views[begin], head);
+            params.kv_head_begin = head;
+            params.kv_head_end = head + 1;
+            backend.attention_full(backend.self, params);
+        }
+        params.staged = nullptr;
+        params.kv_head_begin = params.kv_head_end = 0;
     }
 }
 
-// Exact rows of this layer of all spilled pages of a sequence.
-void Cache::read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view) {
+// Exact rows of this layer and head of all spilled pages of a sequence.
+void Cache::read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head) {
     const kc_exact_store& exact = plan.view.exact;
-    const int64_t layer_bytes = shape_.n_kv_heads * kPageTokens * exact.row_bytes;
+    const int64_t head_bytes = kPageTokens * exact.row_bytes;
     int64_t n_moves = 0;
     for (int32_t p = 0; p < view.n_pages; ++p) {
         layout_.prompt_pages[p] = nullptr;
         if (!pool_->is_spilled(view.pages[p].page)) continue;
-        uint8_t* rows = layout_.prompt_rows + p * layer_bytes;
+        uint8_t* rows = layout_.prompt_rows + p * head_bytes;
         layout_.prompt_pages[p] = rows;
-        layout_.moves[n_moves++] = {
-            rows, static_cast<uint64_t>(exact.spill_offset_bytes + ~view.pages[p].exact * exact.spill_stride_bytes),
-            static_cast<uint64_t>(layer_bytes)};
+        const int64_t offset_bytes =
+            exact.spill_offset_bytes + ~view.pages[p].exact * exact.spill_stride_bytes + head * head_bytes;
+        layout_.moves[n_moves++] = {rows, static_cast<uint64_t>(offset_bytes), static_cast<uint64_t>(head_bytes)};
     }
     context_.backend.spill_read(spill_, layout_.moves, n_moves);
 }

@@ -150,8 +150,8 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
         layout.may_spill ? Arena::product(layout.restore_head_bytes, static_cast<uint64_t>(shape.n_kv_heads)) : 0;
     layout.restore_scratch = arena.take<uint8_t>(std::max(all, by_heads));
     if (layout.may_spill) {
-        layout.prompt_rows = arena.take<uint8_t>(
-            Arena::product(static_cast<uint64_t>(selecting.exact_layer_bytes), shape.n_sequence_pages));
+        layout.prompt_rows = arena.take<uint8_t>(Arena::product(
+            static_cast<uint64_t>(kPageTokens * selecting.view.exact.row_bytes), shape.n_sequence_pages));
         layout.prompt_pages = arena.take<const uint8_t*>(shape.n_sequence_pages);
         layout.moves = arena.take<Backend::Move>(shape.n_sequence_pages);
     }

@@ -93,7 +93,7 @@ struct Full {
 const uint8_t* Full::exact_page(int32_t s, int32_t page, int32_t kv_head) const {
     const int32_t slot = params.sequences[s].pages[page].exact;
     if (slot >= 0) return exact_rows(layer.exact, slot, kv_head);
-    return params.staged[s][page] + kv_head * kPageTokens * layer.exact.row_bytes;
+    return params.staged[s][page] + (kv_head - params.kv_head_begin) * kPageTokens * layer.exact.row_bytes;
 }
 
 void Full::rotate_queries(int32_t s, int32_t kv_head, int64_t n_rows, Tile& tile) const {
@@ -293,7 +293,8 @@ uint64_t attention_full_scratch_bytes(CpuContext& context, const kc_layer_view& 
 void attention_full(CpuContext& context, const kc_attention_full_params& params) {
     const kc_layer_view& layer = *params.layer;
     const Full full{params, layer, *context.kernels, group_of(layer)};
-    const int64_t n_heads = layer.n_kv_heads;
+    const int32_t head_end = params.kv_head_end == 0 ? layer.n_kv_heads : params.kv_head_end;
+    const int64_t n_heads = head_end - params.kv_head_begin;
     const int64_t tokens = tile_tokens(layer);
     int64_t n_pages = 0, n_tiles = 0;
     for (int32_t s = 0; s < params.n_sequences; ++s) {
@@ -310,7 +311,8 @@ void attention_full(CpuContext& context, const kc_attention_full_params& params)
             int32_t s = 0;
             for (; t >= ceil_div(params.sequences[s].n_rows, tokens); ++s)
                 t -= ceil_div(params.sequences[s].n_rows, tokens);
-            full.run_tile(s, static_cast<int32_t>(i % n_heads), static_cast<int32_t>(t * tokens), tile);
+            const auto head = static_cast<int32_t>(params.kv_head_begin + i % n_heads);
+            full.run_tile(s, head, static_cast<int32_t>(t * tokens), tile);
         }
     });
 }
