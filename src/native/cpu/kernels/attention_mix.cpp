@@ -3,74 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/context.h"
-#include "cpu/kernels/half.h"
-#include "cpu/kernels/layout.h"
+#include "cpu/kernels/mix_sums.h"
 
 namespace kc {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
 
-// What one span of one query head leaves behind, behind its two sums [head_dim]: of rows as they are, and of rotated
-// rows.
-struct SpanMix {
-    float mass;
-    float rotated_mass;  // of the rotated rows: what their centre is multiplied with
-    float tail;
-    float squares;
-    float reserved[12];
-};
-constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
-
-// The weights of the tokens of one page that are read in one way: packed side by side with their rows.
-struct PackedRows {
-    int64_t n = 0;
-    int token[kPageTokens];
-    const uint8_t* row[kPageTokens];
-    float weight[kMaxGroup][kPageTokens];
-};
-
-struct Mix {
-    const kc_attention_mix_params& params;
-    const kc_wave& wave;
-    const kc_layer_view& layer;
-    const Kernels& kernels;
-    int64_t group;
-    int64_t n_spans;
-    int64_t span_stride;
-    float* spans;
-
-    float* weights_of(int64_t query, int64_t q_head) const {
-        return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
-    }
-    float* plain_of(int64_t query, int64_t q_head, int64_t span) const {
-        return spans + ((query * layer.n_q_heads + q_head) * n_spans + span) * span_stride;
-    }
-    float* rotated_of(int64_t query, int64_t q_head, int64_t span) const {
-        return plain_of(query, q_head, span) + layer.head_dim;
-    }
-    SpanMix& span_of(int64_t query, int64_t q_head, int64_t span) const {
-        return *reinterpret_cast<SpanMix*>(plain_of(query, q_head, span) + 2 * layer.head_dim);
-    }
-    // Distance between the sums of neighbouring query heads.
-    int64_t head_stride() const { return n_spans * span_stride; }
-
-    void rescore(int64_t query, int64_t q_head) const;
-    void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
-    void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
-                  int64_t kept_end) const;
-    float mass_of(const float* weights, uint64_t tokens) const;
-    void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, const uint16_t* scales,
-                PackedRows& packed) const;
-    void add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block,
-                    const PackedRows& packed) const;
-    uint64_t add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t begin,
-                       int64_t end, PackedRows& packed) const;
-    void add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                    PackedRows& packed) const;
-    void finish(int64_t query, int64_t q_head) const;
-};
+}  // namespace
 
 // New weights for the kept tokens of coded keys, from their exact keys, against the maximum of the coded scores.
 void Mix::rescore(int64_t query, int64_t q_head) const {
@@ -114,141 +54,6 @@ void Mix::rescore(int64_t query, int64_t q_head) const {
         }
     }
     each_coded([&](float& weight, const uint8_t*) { weight = kernels.attention_score.exponential(weight - shift); });
-}
-
-// The sum of the weights of some tokens of a page, as all sums over weights run.
-float Mix::mass_of(const float* weights, uint64_t tokens) const {
-    float only[kPageTokens], sum, squares;
-    for (int t = 0; t < kPageTokens; ++t) only[t] = tokens >> t & 1 ? weights[t] : 0.f;
-    kernels.attention_score.sums(only, &sum, &squares);
-    return sum;
-}
-
-// Adds 8-bit rows, rotated, with f16 scales [64] of the page.
-void Mix::add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, const uint16_t* scales,
-                 PackedRows& packed) const {
-    for (int64_t j = 0; j < packed.n; ++j) {
-        const float scale = from_half(scales[packed.token[j]]);
-        for (int64_t h = 0; h < n_heads; ++h) packed.weight[h][j] *= scale;
-    }
-    kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
-                                  rotated_of(query, head, span), head_stride());
-}
-
-void Mix::add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block,
-                     const PackedRows& packed) const {
-    float scaled[kMaxGroup][kPageTokens] = {};
-    const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
-    for (int64_t j = 0; j < packed.n; ++j) {
-        const float scale = from_half(scales[packed.token[j]]);
-        for (int64_t h = 0; h < n_heads; ++h) scaled[h][packed.token[j]] = packed.weight[h][j] * scale;
-    }
-    int8_t levels[kMaxHeadDim * kPageTokens];
-    kernels.codec.expand(block.codec, block.data, layer.head_dim, levels);
-    kernels.attention_mix.levels(levels, scaled[0], kPageTokens, n_heads, layer.head_dim, rotated_of(query, head, span),
-                                 head_stride());
-}
-
-void Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                     PackedRows& packed) const {
-    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
-    const Block block = block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
-    const int64_t row_bytes = (block.codec == KC_CODEC_F16 ? 2 : 1) * static_cast<int64_t>(layer.head_dim);
-    const float* weights = weights_of(query, head) + static_cast<int64_t>(page) * kPageTokens;
-    packed.n = 0;
-    for (int t = 0; t < kPageTokens; ++t) {
-        if (!(tokens >> t & 1)) continue;
-        packed.row[packed.n] = block.data + t * row_bytes;
-        packed.token[packed.n++] = t;
-    }
-    if (block.codec == KC_CODEC_F16 && packed.n == kPageTokens) {
-        kernels.attention_mix.rows_f16(packed.row, packed.n, weights, wave.token_stride, n_heads, layer.head_dim,
-                                       plain_of(query, head, span), head_stride());
-        return;
-    }
-    for (int64_t h = 0; h < n_heads; ++h) {
-        for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[h * wave.token_stride + packed.token[j]];
-    }
-    if (block.codec == KC_CODEC_F16) {
-        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
-                                       plain_of(query, head, span), head_stride());
-        return;
-    }
-    for (int64_t h = 0; h < n_heads; ++h) {
-        span_of(query, head + h, span).rotated_mass += mass_of(weights + h * wave.token_stride, tokens);
-    }
-    if (block.codec == KC_CODEC_Q8) {
-        add_q8(query, head, n_heads, span, block_scales(block.codec, block.data, layer.head_dim), packed);
-    } else {
-        add_levels(query, head, n_heads, span, block, packed);
-    }
-}
-
-// Adds the kept tokens of a page, kept[begin, end) of the list, from their exact rows; returns which they are.
-uint64_t Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t begin,
-                        int64_t end, PackedRows& packed) const {
-    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
-    const int64_t list = (query * layer.n_kv_heads + head / group) * params.kept_stride;
-    const int64_t first_token = static_cast<int64_t>(page) * kPageTokens;
-    const bool first = in_first_store(layer.v, sequence, page);
-    const int64_t offset = first ? 0 : value_offset_bytes(layer.exact, layer.head_dim);
-    uint64_t tokens = 0;
-    packed.n = end - begin;
-    for (int64_t j = 0; j < packed.n; ++j) {
-        packed.token[j] = static_cast<int>(params.kept[list + begin + j] - first_token);
-        packed.row[j] = params.rows[list + begin + j] + offset;
-        tokens |= uint64_t{1} << packed.token[j];
-    }
-    for (int64_t h = 0; h < n_heads; ++h) {
-        const float* weights = weights_of(query, head + h) + first_token;
-        for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[packed.token[j]];
-    }
-    if (first || layer.exact.v_codec != KC_CODEC_Q8) {
-        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
-                                       plain_of(query, head, span), head_stride());
-        return tokens;
-    }
-    for (int64_t h = 0; h < n_heads; ++h) {
-        span_of(query, head + h, span).rotated_mass += mass_of(weights_of(query, head + h) + first_token, tokens);
-    }
-    add_q8(query, head, n_heads, span, exact_scales(layer.exact, sequence, page, static_cast<int32_t>(head / group)),
-           packed);
-    return tokens;
-}
-
-// Tokens kept[kept_begin, kept_end) of the list lie in this page.
-void Mix::mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
-                   int64_t kept_end) const {
-    const kc_query_view& view = wave.queries[query];
-    const int32_t position = wave.sequences[view.sequence].pages[page].position;
-    const uint64_t seen = visible_tokens(position, view.n_visible, wave.n_sink, view.visible_from);
-    PackedRows packed;
-    if (params.kept == nullptr) {
-        if (seen != 0) add_stored(query, head, n_heads, span, page, seen, packed);
-        return;
-    }
-    const uint64_t kept =
-        kept_end == kept_begin ? 0 : add_exact(query, head, n_heads, span, page, kept_begin, kept_end, packed);
-    if (params.mode != KC_MIX_SKETCHED) {
-        for (int64_t h = 0; kept != 0 && h < n_heads; ++h) {
-            span_of(query, head + h, span).mass +=
-                mass_of(weights_of(query, head + h) + static_cast<int64_t>(page) * kPageTokens, kept);
-        }
-        return;
-    }
-    const uint64_t outside = seen & ~kept;
-    if (outside != 0) add_stored(query, head, n_heads, span, page, outside, packed);
-    for (int64_t h = 0; h < n_heads; ++h) {
-        SpanMix& result = span_of(query, head + h, span);
-        const float* weights = weights_of(query, head + h) + static_cast<int64_t>(page) * kPageTokens;
-        float others[kPageTokens], sum, squares;
-        for (int t = 0; t < kPageTokens; ++t) others[t] = outside >> t & 1 ? weights[t] : 0.f;
-        kernels.attention_score.sums(others, &sum, &squares);
-        result.tail += sum;
-        result.squares += squares;
-        kernels.attention_score.sums(weights, &sum, &squares);
-        result.mass += sum;
-    }
 }
 
 void Mix::mix_span(int64_t query, int64_t kv_head, int64_t span) const {
@@ -304,6 +109,8 @@ void Mix::finish(int64_t query, int64_t q_head) const {
     if (params.tail != nullptr) params.tail[at] = total.tail * inverse;
     if (params.error != nullptr) params.error[at] = std::sqrt(total.squares) * inverse;
 }
+
+namespace {
 
 int64_t span_stride_of(const kc_layer_view& layer) { return 2 * int64_t{layer.head_dim} + kSpanMixFloats; }
 

@@ -22,11 +22,12 @@ inline void mix_tile(const uint8_t* const* rows, int64_t n_rows, const float* we
         for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
     }
     for (int64_t j = 0; j < n_rows; ++j) {
-        VecF values[V];
-        for (int v = 0; v < V; ++v) values[v] = Row::load_values(rows[j], d + v * kLanes);
-        for (int h = 0; h < N; ++h) {
-            const VecF w = splat(weights[h * weight_stride + j]);
-            for (int v = 0; v < V; ++v) sums[h][v] = fma(w, values[v], sums[h][v]);
+        // Weights stay in registers, values pass by: N * V sums, N weights and one value fill the 16 of AVX2.
+        VecF w[N];
+        for (int h = 0; h < N; ++h) w[h] = splat(weights[h * weight_stride + j]);
+        for (int v = 0; v < V; ++v) {
+            const VecF value = Row::load_values(rows[j], d + v * kLanes);
+            for (int h = 0; h < N; ++h) sums[h][v] = fma(w[h], value, sums[h][v]);
         }
     }
     for (int h = 0; h < N; ++h) {

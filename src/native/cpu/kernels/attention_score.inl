@@ -12,12 +12,13 @@ inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float*
         for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
     }
     for (int64_t d = 0; d < head_dim; ++d) {
-        VecF k[V];
-        for (int v = 0; v < V; ++v) k[v] = load_f16(block + d * 128 + v * 2 * kLanes);
+        // The query stays in registers, keys pass by: N * V sums, N numbers and one key fill the 16 of AVX2.
+        VecF qd[N];
+        for (int h = 0; h < N; ++h) qd[h] = splat(q[h * head_dim + d]);
         prefetch(next + d * 128);
-        for (int h = 0; h < N; ++h) {
-            const VecF qd = splat(q[h * head_dim + d]);
-            for (int v = 0; v < V; ++v) sums[h][v] = fma(qd, k[v], sums[h][v]);
+        for (int v = 0; v < V; ++v) {
+            const VecF key = load_f16(block + d * 128 + v * 2 * kLanes);
+            for (int h = 0; h < N; ++h) sums[h][v] = fma(qd[h], key, sums[h][v]);
         }
     }
     for (int h = 0; h < N; ++h) {
@@ -89,11 +90,11 @@ inline void dot_levels_tile(const int8_t* levels, const int8_t* q, int64_t head_
         for (int64_t d = 0; kQuadBias != 0 && d < head_dim; ++d) bias[h] += kQuadBias * q[h * head_dim + d];
     }
     for (int64_t d = 0; d < head_dim; d += 4) {
-        Bytes keys[V];
-        for (int v = 0; v < V; ++v) keys[v] = load_bytes(levels + d * 64 + v * 32);
         for (int h = 0; h < N; ++h) {
             const Quads qd = splat_quad(q + h * head_dim + d);
-            for (int v = 0; v < V; ++v) sums[h][v] = add_quads(sums[h][v], keys[v], qd);
+            for (int v = 0; v < V; ++v) {
+                sums[h][v] = add_quads(sums[h][v], load_bytes(levels + d * 64 + v * 32), qd);
+            }
         }
     }
     for (int h = 0; h < N; ++h) {

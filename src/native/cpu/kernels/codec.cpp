@@ -35,31 +35,43 @@ const int8_t* levels_of(int32_t codec) {
 // The largest level of a unit Gaussian, which the integer 127 stands for.
 double largest_level(int32_t codec) { return codec == KC_CODEC_Q4 ? 2.7326 : codec == KC_CODEC_Q3 ? 2.1520 : 1.5104; }
 
-// Bits [first, first + width) of all codes lie in one plane.
-struct Plane {
-    int first;
-    int width;
-    int64_t offset_bytes;
+// The code of every level, by the level's low byte.
+struct CodeTable {
+    uint8_t code[256];
 };
-int planes_of(int32_t codec, int32_t head_dim, Plane (&planes)[2]) {
-    if (codec == KC_CODEC_Q3) {
-        planes[0] = {0, 2, 0};
-        planes[1] = {2, 1, int64_t{head_dim} * 16};
-        return 2;
-    }
-    planes[0] = {0, bits_of(codec), 0};
-    return 1;
+constexpr CodeTable make_code_table(const int8_t* levels, int n_levels) {
+    CodeTable table = {};
+    for (int i = 0; i < n_levels; ++i) table.code[static_cast<uint8_t>(levels[i])] = static_cast<uint8_t>(i);
+    return table;
+}
+constexpr CodeTable kCodes4 = make_code_table(kLevels4, 16);
+constexpr CodeTable kCodes3 = make_code_table(kLevels3, 8);
+constexpr CodeTable kCodes2 = make_code_table(kLevels2, 4);
+const uint8_t* codes_of(int32_t codec) {
+    return codec == KC_CODEC_Q4 ? kCodes4.code : codec == KC_CODEC_Q3 ? kCodes3.code : kCodes2.code;
 }
 
-struct BitPlace {
-    int64_t byte;
-    int shift;
-};
-BitPlace place_in(const Plane& plane, const CodePlace& code) {
-    const int per_byte = 8 / plane.width;
-    return {plane.offset_bytes + code.unit / per_byte * 32 + code.byte,
-            static_cast<int>(code.unit % per_byte) * plane.width};
+// Bits [kFirst, kFirst + kWidth) of the codes of one row, in the plane that holds these bits of all codes.
+template <int kFirst, int kWidth>
+void store_bits(uint8_t* plane, bool is_v, int token, int32_t head_dim, const uint8_t* codes, const int8_t* numbers) {
+    constexpr int kMask = (1 << kWidth) - 1, kPerByte = 8 / kWidth;
+    for (int32_t d = 0; d < head_dim; ++d) {
+        const CodePlace at = code_place(is_v, token, d);
+        const int shift = static_cast<int>(at.unit % kPerByte) * kWidth;
+        const int bits = codes[static_cast<uint8_t>(numbers[d])] >> kFirst & kMask;
+        uint8_t& byte = plane[at.unit / kPerByte * 32 + at.byte];
+        byte = static_cast<uint8_t>((byte & ~(kMask << shift)) | bits << shift);
+    }
 }
+template <int kFirst, int kWidth>
+int load_bits(const uint8_t* plane, const CodePlace& at) {
+    constexpr int kMask = (1 << kWidth) - 1, kPerByte = 8 / kWidth;
+    const int shift = static_cast<int>(at.unit % kPerByte) * kWidth;
+    return (plane[at.unit / kPerByte * 32 + at.byte] >> shift & kMask) << kFirst;
+}
+
+// The plane of the high bits of q3.
+int64_t high_plane_bytes(int32_t head_dim) { return int64_t{head_dim} * 16; }
 
 // Where integer (token, d) of a q8 block lies: values as rows, keys by pairs of dimensions.
 int64_t q8_index(bool is_v, int token, int d, int32_t head_dim) {
@@ -80,7 +92,11 @@ uint16_t quantize_q8(const float* y, int32_t head_dim, int8_t* numbers) {
 
 uint16_t quantize_levels(int32_t codec, const float* y, int32_t head_dim, int8_t* numbers) {
     const int8_t* levels = levels_of(codec);
-    const int n_levels = 1 << bits_of(codec);
+    const int n_positive = 1 << (bits_of(codec) - 1);
+    float midpoints[8];
+    for (int i = 0; i + 1 < n_positive; ++i) {
+        midpoints[i] = 0.5f * static_cast<float>(levels[n_positive + i] + levels[n_positive + i + 1]);
+    }
     double squares = 0.;
     for (int32_t d = 0; d < head_dim; ++d) squares += static_cast<double>(y[d]) * y[d];
     const double to_unit = squares > 0. ? 127. / largest_level(codec) / std::sqrt(squares / head_dim) : 0.;
@@ -90,9 +106,8 @@ uint16_t quantize_levels(int32_t codec, const float* y, int32_t head_dim, int8_t
         const float magnitude = std::fabs(unit);
         // Levels are symmetric; how many midpoints of the positive ones lie below.
         int index = 0;
-        for (int i = n_levels / 2; i + 1 < n_levels; ++i)
-            index += magnitude > 0.5f * static_cast<float>(levels[i] + levels[i + 1]);
-        const int8_t level = levels[n_levels / 2 + index];
+        for (int i = 0; i + 1 < n_positive; ++i) index += magnitude > midpoints[i];
+        const int8_t level = levels[n_positive + index];
         numbers[d] = unit < 0.f ? static_cast<int8_t>(-level) : level;
         product += static_cast<double>(y[d]) * numbers[d];
     }
@@ -136,34 +151,22 @@ void store_row(int32_t codec, bool is_v, uint8_t* block, int token, int32_t head
         }
         return;
     }
-    const int8_t* levels = levels_of(codec);
-    const int n_levels = 1 << bits_of(codec);
-    Plane planes[2];
-    const int n_planes = planes_of(codec, head_dim, planes);
-    for (int32_t d = 0; d < head_dim; ++d) {
-        const int code = static_cast<int>(std::lower_bound(levels, levels + n_levels, numbers[d]) - levels);
-        for (int p = 0; p < n_planes; ++p) {
-            const BitPlace at = place_in(planes[p], code_place(is_v, token, d));
-            const int mask = (1 << planes[p].width) - 1;
-            const int bits = code >> planes[p].first & mask;
-            block[at.byte] = static_cast<uint8_t>((block[at.byte] & ~(mask << at.shift)) | bits << at.shift);
-        }
-    }
+    const uint8_t* codes = codes_of(codec);
+    if (codec == KC_CODEC_Q4) return store_bits<0, 4>(block, is_v, token, head_dim, codes, numbers);
+    store_bits<0, 2>(block, is_v, token, head_dim, codes, numbers);
+    if (codec == KC_CODEC_Q2) return;
+    store_bits<2, 1>(block + high_plane_bytes(head_dim), is_v, token, head_dim, codes, numbers);
 }
 
 void load_row(int32_t codec, bool is_v, const uint8_t* block, int token, int32_t head_dim, int8_t* numbers) {
-    Plane planes[2];
-    const int n_planes = codec == KC_CODEC_Q8 ? 0 : planes_of(codec, head_dim, planes);
     for (int32_t d = 0; d < head_dim; ++d) {
         if (codec == KC_CODEC_Q8) {
             numbers[d] = static_cast<int8_t>(block[q8_index(is_v, token, d, head_dim)]);
             continue;
         }
-        int code = 0;
-        for (int p = 0; p < n_planes; ++p) {
-            const BitPlace at = place_in(planes[p], code_place(is_v, token, d));
-            code |= (block[at.byte] >> at.shift & ((1 << planes[p].width) - 1)) << planes[p].first;
-        }
+        const CodePlace at = code_place(is_v, token, d);
+        int code = codec == KC_CODEC_Q4 ? load_bits<0, 4>(block, at) : load_bits<0, 2>(block, at);
+        if (codec == KC_CODEC_Q3) code |= load_bits<2, 1>(block + high_plane_bytes(head_dim), at);
         numbers[d] = levels_of(codec)[code];
     }
 }

@@ -1,0 +1,70 @@
+// The sums of attention_mix: what one span leaves behind, and how the rows of a page are added to it.
+#pragma once
+
+#include "cpu/context.h"
+#include "cpu/kernels/codec.h"
+#include "cpu/kernels/layout.h"
+
+namespace kc {
+
+// What one span of one query head leaves behind, behind its two sums [head_dim]: of rows as they are, and of rotated
+// rows.
+struct SpanMix {
+    float mass;
+    float rotated_mass;  // of the rotated rows: what their centre is multiplied with
+    float tail;
+    float squares;
+    float reserved[12];
+};
+constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
+
+// The weights of the tokens of one page that are read in one way: packed side by side with their rows.
+struct PackedRows {
+    int64_t n = 0;
+    int token[kPageTokens];
+    const uint8_t* row[kPageTokens];
+    float weight[kMaxGroup][kPageTokens];
+};
+
+struct Mix {
+    const kc_attention_mix_params& params;
+    const kc_wave& wave;
+    const kc_layer_view& layer;
+    const Kernels& kernels;
+    int64_t group;
+    int64_t n_spans;
+    int64_t span_stride;
+    float* spans;
+
+    float* weights_of(int64_t query, int64_t q_head) const {
+        return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
+    }
+    float* plain_of(int64_t query, int64_t q_head, int64_t span) const {
+        return spans + ((query * layer.n_q_heads + q_head) * n_spans + span) * span_stride;
+    }
+    float* rotated_of(int64_t query, int64_t q_head, int64_t span) const {
+        return plain_of(query, q_head, span) + layer.head_dim;
+    }
+    SpanMix& span_of(int64_t query, int64_t q_head, int64_t span) const {
+        return *reinterpret_cast<SpanMix*>(plain_of(query, q_head, span) + 2 * layer.head_dim);
+    }
+    // Distance between the sums of neighbouring query heads.
+    int64_t head_stride() const { return n_spans * span_stride; }
+
+    void rescore(int64_t query, int64_t q_head) const;
+    void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
+    void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
+                  int64_t kept_end) const;
+    float mass_of(const float* weights, uint64_t tokens) const;
+    void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, const uint16_t* scales,
+                PackedRows& packed) const;
+    void add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block,
+                    const float* weights, uint64_t tokens) const;
+    uint64_t add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t begin,
+                       int64_t end, PackedRows& packed) const;
+    void add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
+                    PackedRows& packed) const;
+    void finish(int64_t query, int64_t q_head) const;
+};
+
+}  // namespace kc
