@@ -162,7 +162,7 @@ typedef struct kc_cache_desc {
     int32_t head_dim;       /* a multiple of 16, 16 to 256 */
     int32_t n_context;      /* most tokens of one sequence */
     int32_t n_sequences;    /* most sequences at once; 0: 1 */
-    int32_t n_batch_tokens; /* most tokens of one forward over all sequences, the prompt window; 0: 512 */
+    int32_t n_batch_tokens; /* most tokens of one forward over all sequences, the prompt window; 0: 256 */
     int64_t n_pool_tokens;  /* tokens that all sequences together may hold (forks share full pages); 0: n_context *
                                n_sequences */
     float scale;            /* of q . k; 0: 1 / sqrt(head_dim) */
@@ -227,8 +227,11 @@ KC_API kc_status kc_sequence_length(kc_cache* cache, int32_t sequence, int32_t* 
 /* ---------------------------------------------------------------------------------------------------- 7 one forward */
 
 /* One forward runs new tokens of one or several sequences through all layers:
- *   begin; for each layer 0, 1, ...: append, attend; commit        (or rollback at any moment: the sequences are as
- * before begin) Rows of k, v, q and out are the tokens of the entries, one entry behind the other. */
+ *   begin; for each layer 0, 1, ...: append, attend; commit
+ * or rollback at any moment: the sequences are then as before begin.
+ *
+ * Rows of k, v, q and out are the tokens of the entries, one entry behind the other. Where all entries are prompts,
+ * attend may be left out: k and v that were computed elsewhere are stored then. */
 
 enum { KC_ENTRY_PROMPT = 0, KC_ENTRY_DECODE = 1 };
 

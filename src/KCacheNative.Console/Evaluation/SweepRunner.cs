@@ -8,6 +8,9 @@ namespace KCacheNative.Console.Evaluation;
 /// <summary>Measures many settings on the same windows; full attention runs once per window and is shared by all of them.</summary>
 internal sealed class SweepRunner(LanguageModel model, EvalText text, CacheOptions options)
 {
+    // They share a prompt's run; all at once would take too much memory.
+    private const int CachesAtOnce = 4;
+
     /// <summary>The settings that this build offers, with their plans.</summary>
     /// <param name="series">All settings.</param>
     /// <param name="skipped">Told those that are not offered, and why.</param>
@@ -50,26 +53,44 @@ internal sealed class SweepRunner(LanguageModel model, EvalText text, CacheOptio
             using (var full = model.CreateCache(CachePolicy.Full, options))
             {
                 fullBytes = full.Memory.FastBytes;
-                evaluator.RunSteps(full, evaluator.RunPrompt(full, window), window, 0, text.Last, reference.Keep);
+                evaluator.RunSteps(full, evaluator.RunPrompts([full], window)[0], window, 0, text.Last, reference.Keep);
             }
 
             var targets = evaluator.Targets(window);
             for (int step = 0; step < text.Last; step++)
                 nllFull += NextTokenDistribution.NegativeLogLikelihood(reference.Logits(step), reference.LogSumExp(step), targets[step]);
-            for (int s = 0; s < settings.Count; s++)
-                results[s].Add(RunSetting(settings[s].Setting.Policy, text.Windows[i], window, reference, evaluator));
+            foreach (int[] group in Enumerable.Range(0, settings.Count).Chunk(CachesAtOnce))
+            {
+                var reports = RunSettings([.. group.Select(s => settings[s].Setting.Policy)], text.Windows[i], window, reference, evaluator);
+                for (int s = 0; s < group.Length; s++)
+                    results[group[s]].Add(reports[s]);
+            }
         }
 
         return ([.. settings.Zip(results, Summarize)], nllFull / ((double)windows.Length * text.Last), fullBytes);
     }
 
-    private SettingResult RunSetting(CachePolicy policy, int number, int[] window, ReferenceRows reference, WindowEvaluator evaluator)
+    private SettingResult[] RunSettings(CachePolicy[] policies, int number, int[] window, ReferenceRows reference, WindowEvaluator evaluator)
     {
-        using var cache = model.CreateCache(policy, options);
-        var comparison = new WindowComparison();
-        evaluator.RunSteps(cache, evaluator.RunPrompt(cache, window), window, 0, text.Last,
-            (step, logits) => comparison.Add(reference.Logits(step), reference.LogSumExp(step), logits, evaluator.Targets(window)[step]));
-        return new SettingResult(comparison.Summarize(number, cache), cache.Statistics());
+        var caches = new List<KvCache>();
+        try
+        {
+            foreach (var policy in policies)
+                caches.Add(model.CreateCache(policy, options));
+            int[] sequences = evaluator.RunPrompts([.. caches], window);
+            return [.. caches.Select((cache, i) =>
+            {
+                var comparison = new WindowComparison();
+                evaluator.RunSteps(cache, sequences[i], window, 0, text.Last,
+                    (step, logits) => comparison.Add(reference.Logits(step), reference.LogSumExp(step), logits, evaluator.Targets(window)[step]));
+                return new SettingResult(comparison.Summarize(number, cache), cache.Statistics());
+            })];
+        }
+        finally
+        {
+            foreach (var cache in caches)
+                cache.Dispose();
+        }
     }
 
     private SweepRow Summarize(PlannedSetting planned, List<SettingResult> results)

@@ -26,21 +26,51 @@ internal sealed class WindowEvaluator(LanguageModel model, int last, TokenMeter 
     /// <summary>The tokens that should come next, one a step.</summary>
     internal ReadOnlySpan<int> Targets(int[] window) => window.AsSpan(window.Length - last);
 
-    /// <summary>Opens a sequence of a cache whose statistics begin anew, and runs a window's prompt on it.</summary>
-    /// <returns>The sequence.</returns>
-    internal int RunPrompt(KvCache cache, int[] window)
+    /// <summary>
+    /// Opens a sequence of each cache, whose statistics begin anew, and runs a window's prompt: once, where the caches' prompts attend alike.
+    /// </summary>
+    /// <returns>The sequences.</returns>
+    internal int[] RunPrompts(KvCache[] caches, int[] window)
     {
-        cache.ResetStatistics();
-        int sequence = cache.CreateSequence();
+        int[] sequences = new int[caches.Length];
+        for (int i = 0; i < caches.Length; i++)
+        {
+            caches[i].ResetStatistics();
+            sequences[i] = caches[i].CreateSequence();
+        }
+
         var prompt = window.AsMemory(0, window.Length - last - 1);
-        model.RunPrompt(cache, sequence, prompt, LogitRows.None, progress: meter, cancellationToken: cancellation);
-        meter.Complete(prompt.Length);
-        return sequence;
+        var done = new bool[caches.Length];
+        for (int i = 0; i < caches.Length; i++)
+        {
+            if (done[i])
+                continue;
+            int[] alike = PromptsAreExact(caches[i].Policy)
+                ? [.. Enumerable.Range(i + 1, caches.Length - i - 1).Where(j => PromptsAreExact(caches[j].Policy))]
+                : [];
+            foreach (int j in alike)
+                done[j] = true;
+            PromptCopy[] copies = [.. alike.Select(j => new PromptCopy(caches[j], sequences[j]))];
+            model.RunPrompt(caches[i], sequences[i], prompt, LogitRows.None, progress: meter, copies: copies, cancellationToken: cancellation);
+            meter.Complete(prompt.Length * (1 + copies.Length));
+        }
+
+        return sequences;
     }
+
+    /// <summary>Whether prompts attend over every key and value in 16 bits.</summary>
+    private static bool PromptsAreExact(CachePolicy policy) => policy.Kind switch
+    {
+        PolicyKind.Sketch => policy.KeyCodec != Codec.Q8,
+        PolicyKind.Full or PolicyKind.KCache => Is16Bits(policy.KeyCodec) && Is16Bits(policy.ValueCodec),
+        _ => false,
+    };
+
+    private static bool Is16Bits(Codec codec) => codec is Codec.F16 or Codec.Default;
 
     /// <summary>Runs some of a window's steps, in order.</summary>
     /// <param name="cache">The cache.</param>
-    /// <param name="sequence">What <see cref="RunPrompt"/> returned.</param>
+    /// <param name="sequence">What <see cref="RunPrompts"/> returned.</param>
     /// <param name="window">The window's tokens.</param>
     /// <param name="first">The first step.</param>
     /// <param name="count">How many.</param>
@@ -70,8 +100,8 @@ internal sealed class WindowEvaluator(LanguageModel model, int last, TokenMeter 
     internal WindowReport Compare(KvCache full, KvCache? policy, int[] window, int number)
     {
         var comparison = new WindowComparison();
-        int fullSequence = RunPrompt(full, window);
-        int policySequence = policy is null ? -1 : RunPrompt(policy, window);
+        int[] sequences = RunPrompts(policy is null ? [full] : [full, policy], window);
+        int fullSequence = sequences[0], policySequence = sequences[^1];
         int vocabulary = model.Config.VocabularySize;
         var rows = new ReferenceRows(Math.Clamp(PieceBytes / sizeof(float) / vocabulary, 1, Math.Min(last, model.BatchTokens)), vocabulary);
         for (int first = 0; first < last; first += rows.Capacity)

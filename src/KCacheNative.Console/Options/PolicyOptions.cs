@@ -7,7 +7,7 @@ namespace KCacheNative.Console.Options;
 internal sealed class PolicyOptions
 {
     /// <summary>The policy where none is named.</summary>
-    internal const PolicyKind DefaultPolicy = PolicyKind.KCache;
+    internal const PolicyKind DefaultPolicy = PolicyKind.Sketch;
 
     private static readonly (string, PolicyKind)[] PolicyWords =
         [("full", PolicyKind.Full), ("window", PolicyKind.Window), ("kcache", PolicyKind.KCache), ("sketch", PolicyKind.Sketch)];

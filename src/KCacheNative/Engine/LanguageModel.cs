@@ -113,7 +113,7 @@ public sealed class LanguageModel : IDisposable
     }
 
     /// <summary>Creates a cache that fits the model. Dispose it before the model.</summary>
-    /// <param name="policy">How it keeps and reads its rows; null for <see cref="CachePolicy.KCache"/>.</param>
+    /// <param name="policy">How it keeps and reads its rows; null for <see cref="CachePolicy.Sketch"/>.</param>
     /// <param name="options">How large it is; null for the defaults.</param>
     /// <exception cref="KCacheException">As for <see cref="KvCache(ComputeContext, CacheShape, CachePolicy, CacheOptions?)"/>.</exception>
     public KvCache CreateCache(CachePolicy? policy = null, CacheOptions? options = null)
@@ -122,11 +122,11 @@ public sealed class LanguageModel : IDisposable
         if (options is not { BatchTokens: > 0 })
             resolved = resolved with { BatchTokens = Math.Min(resolved.BatchTokens, BatchTokens) };
         lock (Gate)
-            return new KvCache(Context, Config.CacheShape, policy ?? CachePolicy.KCache, resolved);
+            return new KvCache(Context, Config.CacheShape, policy ?? CachePolicy.Sketch, resolved);
     }
 
     /// <summary>Creates a session with a cache of its own. Dispose it before the model.</summary>
-    /// <param name="policy">How the cache keeps and reads its rows; null for <see cref="CachePolicy.KCache"/>.</param>
+    /// <param name="policy">How the cache keeps and reads its rows; null for <see cref="CachePolicy.Sketch"/>.</param>
     /// <param name="options">How large the cache is; null for the defaults.</param>
     /// <exception cref="KCacheException">The cache cannot be created.</exception>
     public Session CreateSession(CachePolicy? policy = null, CacheOptions? options = null)
@@ -146,7 +146,7 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Creates a chat with a cache of its own. Dispose it before the model.</summary>
     /// <param name="systemMessage">What the model is told first; null for what its template adds by itself.</param>
-    /// <param name="policy">How the cache keeps and reads its rows; null for <see cref="CachePolicy.KCache"/>.</param>
+    /// <param name="policy">How the cache keeps and reads its rows; null for <see cref="CachePolicy.Sketch"/>.</param>
     /// <param name="options">How large the cache is; null for the defaults.</param>
     /// <exception cref="ModelFormatException">The model has no chat template, or one that is not supported.</exception>
     /// <exception cref="KCacheException">The cache cannot be created.</exception>
@@ -164,6 +164,7 @@ public sealed class LanguageModel : IDisposable
     /// <param name="reader">Takes the logits, rows counted over the whole prompt; null: <see cref="LlamaModel.Logits"/> of
     /// <see cref="Model"/> has those behind the last token.</param>
     /// <param name="progress">Told per window and per layer.</param>
+    /// <param name="copies">Sequences of other caches, as long as this one, that take the same keys and values; none by default.</param>
     /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">An id is not in the vocabulary, or there is none.</exception>
     /// <exception cref="KCacheException">The prompt does not fit into the context; nothing was run.</exception>
@@ -175,11 +176,12 @@ public sealed class LanguageModel : IDisposable
         LogitRows logits = LogitRows.Last,
         LogitsReader? reader = null,
         IProgress<PromptProgress>? progress = null,
+        PromptCopy[]? copies = null,
         CancellationToken cancellationToken = default)
     {
         if (logits == LogitRows.All)
             ArgumentNullException.ThrowIfNull(reader);
-        Run(cache, sequence, ids, EntryKind.Prompt, logits, reader, progress, cancellationToken);
+        Run(cache, sequence, ids, EntryKind.Prompt, logits, reader, progress, copies, cancellationToken);
     }
 
     /// <summary>
@@ -205,7 +207,7 @@ public sealed class LanguageModel : IDisposable
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(reader);
-        Run(cache, sequence, ids, EntryKind.Decode, LogitRows.All, reader, progress, cancellationToken);
+        Run(cache, sequence, ids, EntryKind.Decode, LogitRows.All, reader, progress, copies: null, cancellationToken);
     }
 
     /// <summary>Ends the computing thread and frees everything but sessions and caches, which must have been disposed.</summary>
@@ -226,10 +228,11 @@ public sealed class LanguageModel : IDisposable
         LogitRows logits,
         LogitsReader? reader,
         IProgress<PromptProgress>? progress,
+        PromptCopy[]? copies,
         CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(cache);
         lock (Gate)
-            new SequenceRun(Model, Batch, cache, sequence, ids, kind, logits, reader, progress).RunToEnd(cancellationToken);
+            new SequenceRun(Model, Batch, cache, sequence, ids, kind, logits, reader, progress, copies).RunToEnd(cancellationToken);
     }
 }

@@ -18,6 +18,7 @@ internal sealed class SequenceRun : IProgress<int>
     private readonly LogitRows _logits;
     private readonly LogitsReader? _reader;
     private readonly IProgress<PromptProgress>? _progress;
+    private readonly PromptCopy[] _copies;
     private readonly int _before;
     private int _done;
     private int _window;
@@ -31,6 +32,7 @@ internal sealed class SequenceRun : IProgress<int>
     /// <param name="logits">Behind which of the tokens, not of each window, logits are computed.</param>
     /// <param name="reader">Takes the logits, rows counted over all windows; null: they are left in the model.</param>
     /// <param name="progress">Told per window and per layer.</param>
+    /// <param name="copies">Sequences of other caches that take the same keys and values.</param>
     /// <exception cref="KCacheException">The tokens exceed the context.</exception>
     internal SequenceRun(
         LlamaModel model,
@@ -41,7 +43,8 @@ internal sealed class SequenceRun : IProgress<int>
         EntryKind kind,
         LogitRows logits,
         LogitsReader? reader,
-        IProgress<PromptProgress>? progress)
+        IProgress<PromptProgress>? progress,
+        PromptCopy[]? copies = null)
     {
         if (ids.IsEmpty)
             throw new ArgumentException("there is no token to run", nameof(ids));
@@ -52,6 +55,7 @@ internal sealed class SequenceRun : IProgress<int>
                     nameof(ids), id, $"the token id is not in the vocabulary of {model.Config.VocabularySize} tokens");
         }
 
+        _copies = copies ?? [];
         _before = cache.Length(sequence);
         int context = cache.Options.Context;
         if (ids.Length > context - _before)
@@ -79,7 +83,7 @@ internal sealed class SequenceRun : IProgress<int>
             _batch.Add(_sequence, _ids.Span.Slice(_done, _window), _kind, _logits == LogitRows.Last && !last ? LogitRows.None : _logits);
             int first = _logits == LogitRows.All ? _done : 0;
             LogitsReader? reader = _reader is null ? null : (row, logits) => _reader(first + row, logits);
-            _model.Forward(_cache, _batch, reader, _progress is null ? null : this, cancellationToken);
+            _model.Forward(_cache, _batch, reader, _progress is null ? null : this, _copies, cancellationToken);
             _done += _window;
             _window = 0;
             Report(0);
@@ -88,6 +92,8 @@ internal sealed class SequenceRun : IProgress<int>
         catch
         {
             Restore(_cache, _sequence, _before);
+            foreach (var copy in _copies)
+                Restore(copy.Cache, copy.Sequence, _before);
             throw;
         }
     }

@@ -84,6 +84,9 @@ public sealed class LlamaModel : IDisposable
     /// <param name="reader">Takes the logits in chunks, so that any number of rows needs little memory; null: they lie in
     /// <see cref="Logits"/>.</param>
     /// <param name="progress">Told the number of layers done.</param>
+    /// <param name="copies">
+    /// Sequences of other caches, as long as that of the batch's one entry, a prompt: they take the same keys and values without attending.
+    /// </param>
     /// <param name="cancellationToken">Looked at between layers.</param>
     /// <exception cref="ArgumentException">An id is not in the vocabulary, or the batch does not fit.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
@@ -93,6 +96,7 @@ public sealed class LlamaModel : IDisposable
         ForwardBatch batch,
         LogitsReader? reader = null,
         IProgress<int>? progress = null,
+        ReadOnlySpan<PromptCopy> copies = default,
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(cache);
@@ -103,9 +107,12 @@ public sealed class LlamaModel : IDisposable
         var (gate, up) = (_activations.Gate.Take(n), _activations.Up.Take(n));
         var (attended, rope) = (_activations.Attended.Take(n), _activations.RopeTable.Take(n));
 
-        cache.Begin(batch.Entries);
+        int nBegun = 0;
         try
         {
+            cache.Begin(batch.Entries);
+            for (; nBegun < copies.Length; nBegun++)
+                copies[nBegun].Begin(batch.Entries);
             Ops.RopeTable(_context, _activations.Positions(n), _inverseFrequencies.Tensor(0, Config.RopeDimension / 2), 1, rope);
             Ops.Embed(_context, _embedding, _activations.Ids(n), x);
             for (int index = 0; index < _layers.Length; index++)
@@ -122,6 +129,8 @@ public sealed class LlamaModel : IDisposable
                 Ops.Rope(_context, rope, Config.RopePairing, q);
                 Ops.Rope(_context, rope, Config.RopePairing, k);
                 cache.Append(index, k, v);
+                foreach (var copy in copies)
+                    copy.Cache.Append(index, k, v);
                 cache.Attend(index, q, attended);
                 Ops.MatMul(_context, attended, new MatMulOutput(layer.Output, x, layer.OutputBias, Accumulate: true));
 
@@ -134,10 +143,14 @@ public sealed class LlamaModel : IDisposable
 
             ComputeLogits(batch.RowsOfLogits, reader, cancellationToken);
             cache.Commit();
+            foreach (var copy in copies)
+                copy.Cache.Commit();
         }
         catch
         {
             cache.Rollback();
+            foreach (var copy in copies[..nBegun])
+                copy.Cache.Rollback();
             throw;
         }
     }

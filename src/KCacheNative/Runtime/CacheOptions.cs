@@ -4,7 +4,7 @@ namespace KCacheNative.Runtime;
 public sealed record CacheOptions
 {
     /// <summary>The prompt window where none is given.</summary>
-    public const int DefaultBatchTokens = 512;
+    public const int DefaultBatchTokens = 256;
 
     /// <summary>Most tokens of one sequence; 0: as many as the model was trained for, but at most 8192.</summary>
     public int Context { get; init; }
@@ -12,7 +12,7 @@ public sealed record CacheOptions
     /// <summary>Most sequences at once.</summary>
     public int Sequences { get; init; } = 1;
 
-    /// <summary>Most tokens of one forward over all sequences, the prompt window; 0: 512, or the context where that is less.</summary>
+    /// <summary>Most tokens of one forward over all sequences, the prompt window; 0: 256, or the context where that is less.</summary>
     public int BatchTokens { get; init; }
 
     /// <summary>

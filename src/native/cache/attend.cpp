@@ -22,7 +22,15 @@ void Cache::check_layer(const char* call, int32_t layer, bool appended) const {
          layer, appended_ ? "kc_cache_attend" : "kc_cache_append", next_layer_);
 }
 
+// A layer of prompts may do without attend: its k and v were computed elsewhere.
+void Cache::leave_unattended() {
+    if (!appended_ || n_waves_ > 0) return;
+    appended_ = false;
+    ++next_layer_;
+}
+
 void Cache::append(int32_t layer, const float* k, const float* v) {
+    if (layer == next_layer_ + 1) leave_unattended();
     check_layer("kc_cache_append", layer, false);
     uint64_t n_nonfinite = 0;
     kc_kv_append_params params = {};

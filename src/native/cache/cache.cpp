@@ -222,6 +222,7 @@ void Cache::reset_statistics() {
 
 void Cache::commit() {
     if (!in_forward_) fail(KC_ERR_STATE, "kc_cache_commit without a forward under way; call kc_cache_begin first");
+    leave_unattended();
     if (next_layer_ < shape_.n_layers) {
         fail(KC_ERR_STATE, "kc_cache_commit, but layer %d of %d has not been %s; run it, or roll back", next_layer_,
              shape_.n_layers, appended_ ? "attended" : "appended");

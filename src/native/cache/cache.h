@@ -58,6 +58,7 @@ class Cache {
 
     void check_layer(const char* call, int32_t layer, bool appended) const;
     void attend_prompts(const LayerPlan& plan, const float* q, float* out);
+    void leave_unattended();
     void read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head);
     void attend_waves(const LayerPlan& plan, const float* q, float* out, kc_statistics& statistics);
 

@@ -98,7 +98,7 @@ struct Layout {
     void* stem_scratch;  // of the stem that runs
     uint8_t* restore_scratch;
     uint64_t restore_head_bytes;  // of one KV head in flight
-    uint8_t* prompt_rows;         // exact rows of one layer, KV head and sequence, page by page; NULL: nothing can be spilled
+    uint8_t* prompt_rows;  // exact rows of one layer, KV head and sequence, page by page; NULL: nothing can be spilled
     const uint8_t** prompt_pages;
     Backend::Move* moves;
     kc_statistics* pending;

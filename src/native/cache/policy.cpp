@@ -161,7 +161,7 @@ CacheShape resolve(const Backend& backend, const kc_cache_desc& desc) {
     shape.scale = desc.scale != 0 ? desc.scale : 1.0f / std::sqrt(static_cast<float>(desc.head_dim));
     shape.n_context = desc.n_context;
     shape.n_sequences = std::max(desc.n_sequences, 1);
-    shape.n_batch_tokens = desc.n_batch_tokens ? desc.n_batch_tokens : 512;
+    shape.n_batch_tokens = desc.n_batch_tokens ? desc.n_batch_tokens : 256;
     shape.n_queries = std::min(shape.n_sequences, shape.n_batch_tokens);
     shape.select = desc.select;
     shape.n_sink = row.selects || row.forgets ? desc.n_sink : 0;

@@ -31,7 +31,7 @@ public class KvCacheTests
         var options = Shape.Resolve(new CacheOptions());
         Assert.That((options.Context, options.BatchTokens), Is.EqualTo((256, 256)));
         options = (Shape with { TrainedContext = 1 << 20 }).Resolve(new CacheOptions());
-        Assert.That((options.Context, options.BatchTokens), Is.EqualTo((8192, 512)));
+        Assert.That((options.Context, options.BatchTokens), Is.EqualTo((8192, 256)));
     }
 
     [Test]
