@@ -104,6 +104,7 @@ int main(void) {
                           .n_kv_heads = N_KV_HEADS,
                           .head_dim = HEAD_DIM,
                           .n_context = 1024,
+                          .n_batch_tokens = N_PROMPT,
                           .policy = KC_POLICY_FULL,
                           .n_sink = 4,
                           .n_recent = 32};
