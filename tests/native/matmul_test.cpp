@@ -2,7 +2,6 @@
 // threads, the batch and the tiles.
 #include "cpu/kernels/matmul.h"
 
-#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -424,75 +423,9 @@ void scratch_is_reserved() {
     }
 }
 
-double seconds_of(const auto& f) {
-    double best = 1e9;
-    for (int repeat = 0; repeat < 5; ++repeat) {
-        const auto begin = std::chrono::steady_clock::now();
-        f();
-        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-    }
-    return best;
-}
-
-// `matmul_test bench [TYPE]`: bandwidth of single tokens and rate of prompts, for information.
-void bench(const std::string& only) {
-    for (const kc::Kernels* kernels : kc_test::all_kernels()) {
-        for (const int32_t type : {KC_TYPE_Q8_0, KC_TYPE_Q4_0, KC_TYPE_F16, KC_TYPE_F32}) {
-            if (!only.empty() && only != type_name(type)) continue;
-            for (const int32_t activations : {KC_ACTIVATIONS_Q8, KC_ACTIVATIONS_F32}) {
-                if (activations == KC_ACTIVATIONS_Q8 && type != KC_TYPE_Q8_0 && type != KC_TYPE_Q4_0) continue;
-                CpuContext context(0, activations);
-                context.kernels = kernels;
-                const Weights weights(type, 49152, 576, 61);  // more than any cache holds
-                std::vector<float> x = random_floats(512 * 576, 62), out(49152);
-                kc_matmul_params params = {};
-                params.n_outputs = 1;
-                params.x = x.data();
-                params.n_tokens = 1;
-                params.n_cols = 576;
-                params.outputs[0] = {weights.matrix(), nullptr, out.data(), 0, 0, 0};
-                const double decode = seconds_of([&] { kc::matmul(context, params); });
-                std::printf("%-7s %-5s %s: one token %5.1f GB/s", kernels->name, type_name(type),
-                            activations == KC_ACTIVATIONS_Q8 ? "q8 " : "f32",
-                            static_cast<double>(weights.storage.size()) * 1e-9 / decode);
-                // A layer's gate, up and down of SmolLM2-135M.
-                for (const int64_t n_tokens : {2, 8, 512}) {
-                    const std::vector<float> hidden = random_floats(n_tokens * 1536, 63);
-                    std::vector<float> a(static_cast<size_t>(n_tokens * 1536)), b(a.size()),
-                        c(static_cast<size_t>(n_tokens * 576));
-                    kc_matrix gate = weights.matrix(), down = weights.matrix();
-                    gate.n_rows = 1536;
-                    down.n_rows = 576;
-                    down.n_cols = 1536;
-                    const double prompt = seconds_of([&] {
-                        kc_matmul_params p = params;
-                        p.n_outputs = 2;
-                        p.n_tokens = n_tokens;
-                        p.outputs[0] = {gate, nullptr, a.data(), 0, 0, 0};
-                        p.outputs[1] = {gate, nullptr, b.data(), 0, 0, 0};
-                        kc::matmul(context, p);
-                        p.n_outputs = 1;
-                        p.x = hidden.data();
-                        p.n_cols = 1536;
-                        p.outputs[0] = {down, nullptr, c.data(), 0, 0, 0};
-                        kc::matmul(context, p);
-                    });
-                    std::printf(", %d tokens %6.1f G multiply-adds/s", static_cast<int>(n_tokens),
-                                3.0 * 1536 * 576 * static_cast<double>(n_tokens) * 1e-9 / prompt);
-                }
-                std::printf("\n");
-            }
-        }
-    }
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
-    if (argc > 1 && std::strcmp(argv[1], "bench") == 0) {
-        bench(argc > 2 ? argv[2] : "");
-        return 0;
-    }
+int main() {
     for (const kc::Kernels* kernels : kc_test::all_kernels()) {
         std::printf("%s\n", kernels->name);
         for (const int32_t activations : {KC_ACTIVATIONS_Q8, KC_ACTIVATIONS_F32}) {

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -171,28 +170,9 @@ void resizes() {
     for (int i = 0; i < 50; ++i) ThreadPool short_lived(4);  // destroyed before its threads have begun
 }
 
-// `parallel_test bench`: the cost of one fork-join, for information.
-void bench() {
-    for (const int n_threads : {1, 2}) {
-        ThreadPool pool(n_threads);
-        double best = 1e9;
-        for (int repeat = 0; repeat < 20; ++repeat) {
-            const auto begin = std::chrono::steady_clock::now();
-            for (int i = 0; i < 1000; ++i) pool.run(2, 1, [&](int64_t, int64_t, int) {});
-            const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
-            best = std::min(best, seconds.count());
-        }
-        std::printf("%d threads: %.2f us a fork-join\n", n_threads, best * 1e3);
-    }
-}
-
 }  // namespace
 
-int main(int argc, char** argv) {
-    if (argc > 1 && std::strcmp(argv[1], "bench") == 0) {
-        bench();
-        return 0;
-    }
+int main() {
     every_item_once();
     workers_are_exclusive();
     short_runs();

@@ -223,7 +223,7 @@ public class DemoModelTests
     public void SequencesOfOneForwardDoNotDisturbEachOther()
     {
         using var context = new ComputeContext();
-        using var model = new LlamaModel(context, _file, logitRows: 2);
+        using var model = new LlamaModel(context, _file, 512, logitRows: 2);
         using var cache = new KvCache(
             context, model.Config.CacheShape, CachePolicy.KCache, Small with { Sequences = 2, BatchTokens = 512 });
         int[] sequences = [cache.CreateSequence(), cache.CreateSequence()];
