@@ -214,7 +214,7 @@ inline void apply(const Variant& variant, kc_cache_desc& desc) {
     desc.max_tail = variant.max_tail;
     desc.n_sink = 4;
     // A kept set that may hold everything needs staging for everything, and that leaves little to spill in small caches.
-    if (variant.max_tail > 0) desc.n_keep_max = 100;
+    if (variant.max_tail > 0) desc.n_keep_max = 60;
 }
 
 // Arguments of a test program name the variants to run; none: all.

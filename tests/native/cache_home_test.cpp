@@ -26,13 +26,11 @@ const Variant kVariants[] = {
     {"kcache k q8", KC_POLICY_KCACHE, KC_CODEC_Q8, KC_CODEC_F16, 12, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
     {"kcache v q8", KC_POLICY_KCACHE, KC_CODEC_F16, KC_CODEC_Q8, 12, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
     {"kcache q8", KC_POLICY_KCACHE, KC_CODEC_Q8, KC_CODEC_Q8, 12, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
-#if defined(KC_TEST_SKETCH)
     {"sketch", KC_POLICY_SKETCH, 0, 0, 12, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
     {"sketch k f16 dense 1", KC_POLICY_SKETCH, KC_CODEC_F16, 0, 6, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
-    {"sketch k q8 tail", KC_POLICY_SKETCH, KC_CODEC_Q8, 0, 3, 0, KC_SELECT_UNION, KC_MODE_RENORMALIZED, 0.2f},
+    {"sketch k q8 tail", KC_POLICY_SKETCH, KC_CODEC_Q8, 0, 3, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0.2f},
     {"full q4", KC_POLICY_FULL, KC_CODEC_Q4, KC_CODEC_Q4, 0, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
     {"full q3 q2", KC_POLICY_FULL, KC_CODEC_Q3, KC_CODEC_Q2, 0, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
-#endif
 };
 
 struct Way {
@@ -60,7 +58,8 @@ struct Outcome {
 };
 
 Outcome decode_two(const Variant& variant, const Way& way) {
-    const Shape shape;
+    Shape shape;
+    shape.n_layers = 5;
     Context context(way.n_threads);
     Cache cache(context, shape, describe_variant(shape, variant, context, way));
     Outcome outcome = {};

@@ -10,7 +10,7 @@ using namespace harness;
 
 namespace {
 
-constexpr int32_t kContext = 320;
+constexpr int32_t kContext = 512;
 constexpr int32_t kSequences = 3;
 constexpr int32_t kBatchTokens = 96;
 
@@ -30,7 +30,7 @@ class Game {
   public:
     Game(const Variant& variant, uint32_t seed)
         : variant_(variant), random_(seed), seed_(seed), next_text_(seed * 7919), context_(1 + int32_t(seed % 2)) {
-        shape_.n_layers = 2;
+        shape_.n_layers = variant.policy >= KC_POLICY_KCACHE ? 5 : 2;  // rows of more layers, more to spill
         kc_cache_desc desc = describe_alone(shape_, variant);
         desc.n_sequences = kSequences;
         // Every second game lives in a pool that cannot hold all sequences at full length.
@@ -220,11 +220,9 @@ const Variant kVariants[] = {
     {"kcache q8 dense", KC_POLICY_KCACHE, KC_CODEC_Q8, KC_CODEC_Q8, 4, 1, KC_SELECT_UNION, KC_MODE_RENORMALIZED, 0},
     {"kcache k q8 max_tail", KC_POLICY_KCACHE, KC_CODEC_Q8, KC_CODEC_F16, 2, 0, KC_SELECT_GROUP, KC_MODE_EXACT_WEIGHTS,
      0.3f},
-#if defined(KC_TEST_SKETCH)
     {"sketch", KC_POLICY_SKETCH, 0, 0, 5, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
-    {"sketch k f16", KC_POLICY_SKETCH, KC_CODEC_F16, 0, 5, 1, KC_SELECT_UNION, KC_MODE_RENORMALIZED, 0.3f},
+    {"sketch k f16", KC_POLICY_SKETCH, KC_CODEC_F16, 0, 5, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0.3f},
     {"full q4", KC_POLICY_FULL, KC_CODEC_Q4, KC_CODEC_Q2, 0, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
-#endif
 };
 
 }  // namespace
