@@ -215,8 +215,8 @@ KC_API kc_status kc_cache_usage(kc_cache* cache, kc_memory* out);
 
 /* Opens an empty sequence. Errors: CAPACITY. */
 KC_API kc_status kc_sequence_create(kc_cache* cache, int32_t* out_sequence);
-/* Opens a sequence that continues `source` as it is now. Full pages are shared, the partial one is copied. Errors:
- * CAPACITY, ARGUMENT. */
+/* Opens a sequence that continues `source` as it is now. Pages are shared; a page that is not full is copied when one
+ * of the two goes on. Errors: CAPACITY, ARGUMENT. */
 KC_API kc_status kc_sequence_fork(kc_cache* cache, int32_t source, int32_t* out_sequence);
 /* Forgets all tokens from n_tokens on. Under `window` only what has not been forgotten can be kept: ARGUMENT otherwise.
  */

@@ -41,7 +41,7 @@ namespace {
 
 kc_cache_desc describe_policy(const Shape& shape, int32_t policy) {
     kc_cache_desc desc = describe(shape, policy, 1024);
-    desc.n_keep = policy == KC_POLICY_KCACHE ? 16 : 0;
+    desc.n_keep = policy >= KC_POLICY_KCACHE ? 16 : 0;
     desc.n_sequences = 2;
     desc.n_batch_tokens = 128;
     return desc;
@@ -49,12 +49,13 @@ kc_cache_desc describe_policy(const Shape& shape, int32_t policy) {
 
 void plan_is_kept() {
     const Shape shape;
-    for (const int32_t policy : {KC_POLICY_FULL, KC_POLICY_WINDOW, KC_POLICY_KCACHE}) {
+    for (const int32_t policy : {KC_POLICY_FULL, KC_POLICY_WINDOW, KC_POLICY_KCACHE, KC_POLICY_SKETCH}) {
         for (const int32_t codec : {KC_CODEC_F16, KC_CODEC_Q8}) {
             for (const bool tight : {false, true}) {
                 Context context(2);
                 kc_cache_desc desc = describe_policy(shape, policy);
-                desc.k_codec = desc.v_codec = codec;
+                desc.k_codec = codec;
+                desc.v_codec = policy == KC_POLICY_SKETCH ? KC_CODEC_DEFAULT : codec;
                 if (tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
                 const kc_memory planned = plan(context, desc);
                 CHECK(context.info().live_bytes == 0 && context.info().n_allocations == 0, "a plan allocates nothing");
@@ -64,7 +65,7 @@ void plan_is_kept() {
                                                     planned.hot_bytes + planned.scratch_bytes,
                       planned.fast_bytes << " is not the sum of its parts");
                 if (tight) CHECK(planned.fast_bytes <= desc.fast_budget_bytes, planned.fast_bytes);
-                const bool spills = tight && policy == KC_POLICY_KCACHE;
+                const bool spills = tight && policy >= KC_POLICY_KCACHE;
                 CHECK((planned.slow_bytes > 0) == spills, planned.slow_bytes);
                 {
                     Cache cache(context, shape, desc);
@@ -98,9 +99,12 @@ void plan_is_kept() {
 // Neither through the context nor behind its back, in prompts and decode steps, with rows in the file too.
 void nothing_is_allocated_in_a_step() {
     const Shape shape;
-    for (const bool tight : {false, true}) {
+    for (const auto& [policy, tight] : std::vector<std::pair<int32_t, bool>>{{KC_POLICY_KCACHE, false},
+                                                                             {KC_POLICY_KCACHE, true},
+                                                                             {KC_POLICY_SKETCH, false},
+                                                                             {KC_POLICY_SKETCH, true}}) {
         Context context(2);
-        kc_cache_desc desc = describe_policy(shape, KC_POLICY_KCACHE);
+        kc_cache_desc desc = describe_policy(shape, policy);
         if (tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
         Cache cache(context, shape, desc);
         const int32_t sequence = cache.open();
@@ -129,7 +133,7 @@ void nothing_is_allocated_in_a_step() {
 void budgets() {
     const Shape shape;
     Context context;
-    for (const int32_t policy : {KC_POLICY_FULL, KC_POLICY_WINDOW, KC_POLICY_KCACHE}) {
+    for (const int32_t policy : {KC_POLICY_FULL, KC_POLICY_WINDOW, KC_POLICY_KCACHE, KC_POLICY_SKETCH}) {
         kc_cache_desc desc = describe_policy(shape, policy);
         const kc_memory all = plan(context, desc);
         kc_memory memory = {};
@@ -143,7 +147,7 @@ void budgets() {
         desc.fast_budget_bytes = ~uint64_t(0);
         CHECK(plan(context, desc).fast_bytes == all.fast_bytes, "more than needed takes what is needed");
         CHECK(plan(context, desc).slow_bytes == 0, "and spills nothing");
-        if (policy != KC_POLICY_KCACHE) {
+        if (policy < KC_POLICY_KCACHE) {
             CHECK(all.fast_minimum_bytes == all.fast_bytes, "nothing can be spilled");
             continue;
         }

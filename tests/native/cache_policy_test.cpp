@@ -309,10 +309,65 @@ void nonfinite_is_reported() {
     }
 }
 
+// Every row exact: the sketch is not looked at, and what is left of keys at 4 bits is who was scored first.
+void sketch_of_everything_is_full() {
+    for (const int32_t k_codec : {KC_CODEC_DEFAULT, KC_CODEC_F16, KC_CODEC_Q8, KC_CODEC_Q2}) {
+        const Shape shape;
+        Context context;
+        kc_cache_desc desc = describe(shape, KC_POLICY_SKETCH, 512);
+        desc.k_codec = k_codec;
+        desc.n_keep = 512;
+        Cache all(context, shape, desc), full(context, shape, describe(shape, KC_POLICY_FULL, 512));
+        const std::vector<uint32_t> tokens = text(300, 5);
+        all.prompt(all.open(), tokens);
+        full.prompt(full.open(), tokens);
+        double worst = 0, size = 0;
+        for (uint32_t step = 0; step < 20; ++step) {
+            const std::vector<Work> batch = {{0, text(1, 700 + step), KC_ENTRY_DECODE}};
+            const std::vector<float> a = all.run(batch), b = full.run(batch);
+            for (size_t i = 0; i < a.size(); ++i) {
+                worst = std::max(worst, std::abs(double(a[i]) - b[i]));
+                size = std::max(size, std::abs(double(b[i])));
+            }
+        }
+        // Keys at 8 bits are not scored again.
+        const double tolerance = k_codec == KC_CODEC_Q8 ? kByte : 1e-5;
+        CHECK(worst <= tolerance * size, "k codec " << k_codec << ": off by " << worst << " of " << size);
+        CHECK(k_codec == KC_CODEC_Q8 || all.statistics().tail_max < 1e-6, all.statistics().tail_max);
+    }
+}
+
+// More exact rows, less error; and any number of them is better than dropping the rest.
+void sketch_is_better_than_dropping() {
+    const Shape shape;
+    Context context;
+    const std::vector<uint32_t> tokens = text(400, 5);
+    const auto error_of = [&](int32_t policy, int32_t n_keep) {
+        kc_cache_desc desc = describe(shape, policy, 512);
+        desc.n_keep = n_keep;
+        Cache some(context, shape, desc), full(context, shape, describe(shape, KC_POLICY_FULL, 512));
+        some.prompt(some.open(), tokens);
+        full.prompt(full.open(), tokens);
+        double sum = 0;
+        for (uint32_t step = 0; step < 30; ++step) {
+            const std::vector<Work> batch = {{0, text(1, 700 + step), KC_ENTRY_DECODE}};
+            const std::vector<float> a = some.run(batch), b = full.run(batch);
+            for (size_t i = 0; i < a.size(); ++i) sum += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
+        }
+        return sum;
+    };
+    const double none = error_of(KC_POLICY_SKETCH, 0), few = error_of(KC_POLICY_SKETCH, 16),
+                 many = error_of(KC_POLICY_SKETCH, 100), dropped = error_of(KC_POLICY_KCACHE, 16);
+    CHECK(none > few && few > many, none << ", " << few << ", " << many);
+    CHECK(few < dropped / 3, few << ", dropping: " << dropped);
+}
+
 }  // namespace
 
 int main() {
     policies();
+    sketch_of_everything_is_full();
+    sketch_is_better_than_dropping();
     error_bound_of_exact_weights();
     nonfinite_is_reported();
     return kc_test::check_result();

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <new>
+#include <system_error>
 
 #include "core/error.h"
 
@@ -20,6 +21,8 @@ kc_status guard(F&& body) noexcept {
         return set_failure(error.status(), error.what());
     } catch (const std::bad_alloc&) {
         return set_failure(KC_ERR_MEMORY, "the system has no memory left for this call; ask for less, or free some");
+    } catch (const std::system_error& error) {
+        return set_failure(KC_ERR_MEMORY, error.what());  // no more threads
     } catch (const std::exception& error) {
         return set_failure(KC_ERR_INTERNAL, error.what());
     } catch (...) {

@@ -8,6 +8,9 @@
 #else
 #include <sys/mman.h>
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace kc {
 namespace {
@@ -37,6 +40,10 @@ void* ram_allocate(uint64_t n_bytes) {
 
 void ram_release(void* memory, uint64_t n_bytes) noexcept {
     if (!memory) return;
+#if defined(__SANITIZE_ADDRESS__)
+    // Gaps that an arena closed.
+    __asan_unpoison_memory_region(memory, static_cast<size_t>(n_bytes));
+#endif
     if (n_bytes < kPage) {
         ::operator delete(memory, kLine);
         return;
