@@ -6,7 +6,7 @@ namespace KCacheNative.Engine;
 
 /// <summary>The memory that a model and a cache need, before either is loaded.</summary>
 /// <param name="WeightsBytes">Weights: mapped from the file on the CPU, so the system can drop and reread them.</param>
-/// <param name="ActivationsBytes">What a forward writes between its kernels.</param>
+/// <param name="ActivationsBytes">What a forward writes between its kernels. Scoring a text takes up to 16 MiB more.</param>
 /// <param name="Cache">The cache, per home.</param>
 /// <param name="Options">The context and prompt window that were planned with.</param>
 public sealed record MemoryPlan(long WeightsBytes, long ActivationsBytes, CacheMemory Cache, CacheOptions Options)

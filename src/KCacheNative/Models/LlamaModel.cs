@@ -73,7 +73,7 @@ public sealed class LlamaModel : IDisposable
     /// <summary>Most tokens of a forward.</summary>
     public int BatchTokens => _activations.BatchTokens;
 
-    /// <summary>The logits of the last forward that had no reader: [rows asked for, vocabulary]; overwritten by the next forward.</summary>
+    /// <summary>The logits of the last forward, if it had no reader: [rows asked for, vocabulary]; valid until the next forward.</summary>
     public Tensor Logits => _activations.Logits.Take(Math.Max(_rows, 1));
 
     /// <summary>
@@ -142,6 +142,7 @@ public sealed class LlamaModel : IDisposable
             }
 
             ComputeLogits(batch.RowsOfLogits, reader, cancellationToken);
+            _rows = reader is null ? batch.RowsOfLogits.Length : 0;
             cache.Commit();
             foreach (var copy in copies)
                 copy.Cache.Commit();
@@ -221,7 +222,6 @@ public sealed class LlamaModel : IDisposable
 
     private void ComputeLogits(ReadOnlySpan<int> rows, LogitsReader? reader, CancellationToken cancellationToken)
     {
-        _rows = rows.Length;
         if (rows.IsEmpty)
             return;
         // The rows ascend, so none is overwritten before it was moved.
