@@ -12,12 +12,13 @@
 namespace kc {
 
 struct AttentionMixBodies {
-    // into[h, d] += sum over j of weights[h, j] * rows[j][d], f16 rows; weights [n_heads, weight_stride].
+    // into[h, d] += sum over j of weights[h, j] * rows[j][d], f16 rows; weights [n_heads, weight_stride]. What lies
+    // ahead_bytes behind a row is wanted next.
     void (*rows_f16)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
-                     int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride);
+                     int64_t n_heads, int64_t head_dim, int64_t ahead_bytes, float* into, int64_t into_stride);
     // The same for rows of 8-bit integers; their scales are part of the weights.
     void (*rows_q8)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
-                    int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride);
+                    int64_t n_heads, int64_t head_dim, int64_t ahead_bytes, float* into, int64_t into_stride);
     // The same for all 64 rows of a block of expanded levels of values (codes.h).
     void (*levels)(const int8_t* levels, const float* weights, int64_t weight_stride, int64_t n_heads, int64_t head_dim,
                    float* into, int64_t into_stride);

@@ -155,11 +155,11 @@ void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
         float* scores = weights_of(query, kv_head * group) + static_cast<int64_t>(page) * kPageTokens;
         if (seen != 0) {
             const Block block = block_of(layer.k, sequence, page, static_cast<int32_t>(kv_head), layer.head_dim);
-            const Block next = block_of(layer.k, sequence, std::min(page + 1, sequence.n_pages - 1),
-                                        static_cast<int32_t>(kv_head), layer.head_dim);
+            const Block next = next_block_of(layer.k, sequence, page, static_cast<int32_t>(kv_head), layer.head_dim);
             if (block.codec == KC_CODEC_F16) {
                 bodies.dot_f16(block.data, next.data, q, group, layer.head_dim, layer.scale, scores, wave.token_stride);
             } else {
+                prefetch_block(next, layer.head_dim);
                 score_coded(query, kv_head, block, scores);
                 score_recent(query, kv_head, page, scores);
             }

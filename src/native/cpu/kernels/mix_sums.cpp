@@ -42,7 +42,7 @@ void Mix::add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, con
         const float scale = from_half(scales[packed.token[j]]);
         for (int64_t h = 0; h < n_heads; ++h) packed.weight[h][j] *= scale;
     }
-    kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
+    kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
                                   rotated_of(query, head, span), head_stride());
 }
 
@@ -67,8 +67,10 @@ void Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span,
                      PackedRows& packed) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const Block block = block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
+    const Block next = next_block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
     const float* weights = weights_of(query, head) + static_cast<int64_t>(page) * kPageTokens;
     if (block.codec != KC_CODEC_F16) {
+        prefetch_block(next, layer.head_dim);
         for (int64_t h = 0; h < n_heads; ++h) {
             span_of(query, head + h, span).rotated_mass += mass_of(weights + h * wave.token_stride, tokens);
         }
@@ -83,14 +85,14 @@ void Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span,
     }
     if (block.codec == KC_CODEC_F16 && packed.n == kPageTokens) {
         kernels.attention_mix.rows_f16(packed.row, packed.n, weights, wave.token_stride, n_heads, layer.head_dim,
-                                       plain_of(query, head, span), head_stride());
+                                       next.data - block.data, plain_of(query, head, span), head_stride());
         return;
     }
     for (int64_t h = 0; h < n_heads; ++h) {
         for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[h * wave.token_stride + packed.token[j]];
     }
     if (block.codec == KC_CODEC_F16) {
-        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
+        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
                                        plain_of(query, head, span), head_stride());
         return;
     }
@@ -117,7 +119,7 @@ uint64_t Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t sp
         for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[packed.token[j]];
     }
     if (first || layer.exact.v_codec != KC_CODEC_Q8) {
-        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim,
+        kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
                                        plain_of(query, head, span), head_stride());
         return tokens;
     }
