@@ -24,7 +24,7 @@ internal static class EvalCommand
         var questions = OptionFactory.Flag("--questions", "Ask the questions of the embedded archives, by policy and N");
         var sweepOptions = new SweepOptions();
         var machine = new MachineOptions(": the window (default: 2048)");
-        var policy = new PolicyOptions("kcache; with --questions all that are offered");
+        var policy = new PolicyOptions($"{PolicyOptions.Word(PolicyOptions.DefaultPolicy)}; with --questions all that are offered");
         var json = OptionFactory.Flag("--json", "Print JSON alone");
         var command = new Command("eval", Summary) { model, file, last, windows, questions };
         sweepOptions.AddTo(command);

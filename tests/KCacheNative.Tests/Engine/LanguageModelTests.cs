@@ -102,8 +102,6 @@ public class LanguageModelTests
     [Test]
     public void ABatchGivesEachTextWhatItGetsAlone([Values] PolicyKind kind)
     {
-        if (kind == PolicyKind.Sketch)
-            Assert.Ignore("the policy sketch is not offered by this build.");
         string[] prompts =
         [
             "The keeper of Amber Harbor is Mira Holt.\n\nQuestion: Who keeps Amber Harbor? Answer:",
