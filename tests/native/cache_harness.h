@@ -213,7 +213,8 @@ inline void apply(const Variant& variant, kc_cache_desc& desc) {
     desc.mode = variant.mode;
     desc.max_tail = variant.max_tail;
     desc.n_sink = 4;
-    // A kept set that may hold everything needs staging for everything, and that leaves little to spill in small caches.
+    // A kept set that may hold everything needs staging for everything, and that leaves little to spill in small
+    // caches.
     if (variant.max_tail > 0) desc.n_keep_max = 60;
 }
 
