@@ -10,7 +10,7 @@ native     build the shared library into artifacts/native
 managed    build the C# library, the console (into artifacts/kcache), the tests and the benchmarks
 run        set up what is missing, build, and run the main job (or: run ARGUMENTS OF kcache)
 test       build and run every test
-bench      run the benchmarks (arguments go to BenchmarkDotNet)
+bench      run the benchmarks (arguments go to BenchmarkDotNet; or: bench decode --help)
 sanitize   run the native tests under ASan, UBSan and TSan, then a minute of fuzzing
 format     format all sources (format --check: only look)
 pack       make the NuGet package and the archive for C into artifacts/pack
