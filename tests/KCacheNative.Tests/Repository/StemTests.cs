@@ -17,6 +17,8 @@ public class StemTests
         ("src/native/cpu/kernels", "{0}.cpp"),
         ("src/KCacheNative/Interop", "NativeMethods.{0}.cs"),
         ("src/KCacheNative/Runtime", "Ops.{0}.cs"),
+        ("tests/native", "{0}_test.cpp"),
+        ("bench/KCacheNative.Benchmarks", "{0}Benchmarks.cs"),
     ];
 
     private static IEnumerable<TestCaseData<string, string, string>> StemsAndRooms() =>
