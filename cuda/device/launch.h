@@ -19,12 +19,16 @@ template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             const A&... arguments) {
     static_assert(sizeof...(P) == sizeof...(A), "one argument for every parameter");
-    const void* pointers[] = {static_cast<const P*>(&arguments)...};
     if (shared_bytes > 48 * 1024) {
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
               "asking for shared memory above 48 KiB");
     }
-    check(cudaLaunchKernel(kernel, grid, block, const_cast<void**>(pointers), shared_bytes, stream), "launching a kernel");
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    check(cudaLaunchKernelEx(&config, kernel, arguments...), "launching a kernel");
 }
 
 }  // namespace kc::cuda

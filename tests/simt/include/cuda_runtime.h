@@ -125,13 +125,22 @@ void invoke(void* kernel, void** arguments) {
 
 }  // namespace simt
 
-template <class... P>
-cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block, void** arguments, size_t shared_bytes = 0,
-                             cudaStream_t stream = nullptr) {
+struct cudaLaunchConfig_t {
+    dim3 gridDim;
+    dim3 blockDim;
+    size_t dynamicSmemBytes;
+    cudaStream_t stream;
+};
+
+template <class... P, class... A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(P...), A&&... given) {
     static_assert((std::is_trivially_copyable_v<P> && ...), "kernel parameters are copied byte by byte");
     constexpr size_t bytes[] = {sizeof(P)...};
-    return simt::launch(reinterpret_cast<void*>(kernel), &simt::invoke<P...>, arguments, bytes, sizeof...(P), grid,
-                        block, shared_bytes, stream);
+    return [&](P... coerced) {
+        void* arguments[] = {const_cast<void*>(static_cast<const void*>(&coerced))...};
+        return simt::launch(reinterpret_cast<void*>(kernel), &simt::invoke<P...>, arguments, bytes, sizeof...(P),
+                            config->gridDim, config->blockDim, config->dynamicSmemBytes, config->stream);
+    }(std::forward<A>(given)...);
 }
 template <class... P>
 cudaError_t cudaFuncSetAttribute(void (*kernel)(P...), cudaFuncAttribute attribute, int value) {

@@ -19,7 +19,6 @@
 #define __constant__ static const
 #define __align__(n) __attribute__((aligned(n)))
 #define __forceinline__ inline
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
 // Only `extern __shared__ ... name[]` is understood: the name is the machine's shared window. On anything else the
 // attribute is an error (-Werror=attributes), for a block-local array would silently become one per thread.
