@@ -46,9 +46,9 @@ void info(void* self, kc_context_info* out) {
     out->n_allocations += context.n_allocations();
 }
 
-// Only f16 rows for now: what is not offered has no size, and is refused where a cache or a layer asks for it.
+// What is not offered has no size, and is refused where a cache or a layer asks for it.
 uint64_t block_bytes(int32_t codec, int32_t head_dim) {
-    if (codec != KC_CODEC_F16 || head_dim < 16 || head_dim > 256 || head_dim % 16 != 0) return 0;
+    if (codec < KC_CODEC_F16 || codec > KC_CODEC_Q2 || head_dim < 16 || head_dim > 256 || head_dim % 16 != 0) return 0;
     return static_cast<uint64_t>(cuda::codec_block_bytes(codec, head_dim));
 }
 
@@ -81,6 +81,7 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
 
     Backend backend = {};
     backend.kind = KC_BACKEND_CUDA;
+    backend.host_sees_fast = false;
     backend.destroy = [](void* self) { delete static_cast<Context*>(self); };
     backend.info = info;
     backend.sync = [](void* self) { on(self).sync(); };

@@ -3,15 +3,14 @@
 // Mapping:  a block per (tile of 16 rows of one KV head's group, KV head, sequence); a page of keys, then of values, lies in
 //           shared memory while all 16 rows use it; 16 threads a row: 4 scores each, then head_dim / 16 dimensions each.
 // Traffic:  a tile reads every page it sees once: rows / 16 * tokens * head_dim * 4 bytes a KV head.
-// Numerics: float; the softmax runs online, page by page in ascending order, so that a row's bits depend on what it sees and
+// Numerics: float; coded rows meet rotated queries and sum up rotated; the softmax runs online, page by page in ascending order, so that a row's bits depend on what it sees and
 //           never on how the prompt is cut into calls or tiles.
 #include "kernels/attention.h"
 
 #include <vector>
 
-#include "device/half.h"
+#include "device/codec.h"
 #include "device/launch.h"
-#include "device/warp.h"
 
 namespace kc::cuda {
 namespace {
@@ -33,6 +32,12 @@ struct Full {
     int32_t n_recent;
     const float* q;
     float* out;
+};
+
+// A page in shared memory.
+struct Page {
+    uint16_t* rows;  // [64, head_dim + pad]
+    float* scales;   // [64], of coded rows
 };
 
 // The rows of one tile; row r is token r / group, head r % group.
@@ -58,27 +63,66 @@ struct Tile {
         return page_position <= high && (a.n_recent < 0 || page_position < a.n_sink || page_position + kPageTokens - 1 > low - a.n_recent);
     }
 
-    // A page of rows to shared memory; what lies behind the last token was not written yet and counts as zeros.
-    __device__ void load_page(const uint8_t* rows, int64_t stride_bytes, int page_position, uint16_t* into) const {
+    // A page of f16 rows to shared memory; what lies behind the last token was not written yet and counts as zeros.
+    __device__ void load_plain(const uint8_t* rows, int64_t stride_bytes, int page_position, const Page& into) const {
         const int pieces = a.layer.head_dim / 8, n_tokens = sequence.n_past + sequence.n_rows - page_position;
         for (int i = threadIdx.x; i < kPageTokens * pieces; i += kThreads) {
             const int t = i / pieces, piece = i % pieces;
             uint4 data = make_uint4(0, 0, 0, 0);
             if (t < n_tokens) data = *reinterpret_cast<const uint4*>(rows + t * stride_bytes + piece * 16);
-            *reinterpret_cast<uint4*>(into + t * (a.layer.head_dim + kPad) + piece * 8) = data;
+            *reinterpret_cast<uint4*>(into.rows + t * (a.layer.head_dim + kPad) + piece * 8) = data;
         }
     }
-    __device__ void load_keys(int page, uint16_t* into) const {
-        load_page(f16_block(a.layer.k, sequence, page, kv_head, a.layer.head_dim), 2 * a.layer.head_dim, sequence.pages[page].position, into);
+    // A page of coded rows: their integers, which are halves exactly, and their scales.
+    template <int kCodec>
+    __device__ void load_coded(const uint8_t* rows, int64_t stride_bytes, const uint16_t* scales, int page_position, const Page& into) const {
+        const int head_dim = a.layer.head_dim, pieces = head_dim / 8, n_tokens = sequence.n_past + sequence.n_rows - page_position;
+        for (int i = threadIdx.x; i < kPageTokens * pieces; i += kThreads) {
+            const int t = i / pieces, piece = i % pieces;
+            Halves8 levels = {};
+            if (t < n_tokens) levels = load_levels8<kCodec>(rows + t * stride_bytes, piece, head_dim);
+            for (int j = 0; j < 8; ++j) into.rows[t * (head_dim + kPad) + piece * 8 + j] = to_half(levels.x[j]);
+        }
+        for (int t = threadIdx.x; t < kPageTokens; t += kThreads) into.scales[t] = t < n_tokens ? from_half(scales[t]) : 0.f;
     }
-    __device__ void load_values(int s, int page, uint16_t* into) const {
+    __device__ bool load_store(const kc_store& store, int page, const Page& into) const {
+        const int head_dim = a.layer.head_dim, position = sequence.pages[page].position;
+        if (store.codec == KC_CODEC_F16 || in_first_store(store, sequence, page)) {
+            load_plain(f16_block(store, sequence, page, kv_head, head_dim), 2 * head_dim, position, into);
+            return false;
+        }
+        const uint8_t* block = store_block(store, sequence, page, kv_head, head_dim);
+        const uint16_t* scales = block_scales(block, store.codec, head_dim);
+        const int stride = packed_row_bytes(store.codec, head_dim);
+        if (store.codec == KC_CODEC_Q8) load_coded<KC_CODEC_Q8>(block, stride, scales, position, into);
+        else if (store.codec == KC_CODEC_Q4) load_coded<KC_CODEC_Q4>(block, stride, scales, position, into);
+        else if (store.codec == KC_CODEC_Q3) load_coded<KC_CODEC_Q3>(block, stride, scales, position, into);
+        else load_coded<KC_CODEC_Q2>(block, stride, scales, position, into);
+        return true;
+    }
+    __device__ const uint8_t* exact_page(int s, int page) const {
         const kc_exact_store& exact = a.layer.exact;
-        const int head_dim = a.layer.head_dim, slot = sequence.pages[page].exact, position = sequence.pages[page].position;
-        if (exact.base == nullptr || in_first_store(a.layer.v, sequence, page)) {
-            return load_page(f16_block(a.layer.v, sequence, page, kv_head, head_dim), 2 * head_dim, position, into);
+        const int slot = sequence.pages[page].exact;
+        return slot >= 0 ? exact_rows(exact, slot, kv_head) : a.staged[s * a.max_pages + page] + kv_head * kPageTokens * exact.row_bytes;
+    }
+    // Both return whether the rows are coded.
+    __device__ bool load_keys(int s, int page, const Page& into) const {
+        const kc_exact_store& exact = a.layer.exact;
+        if (exact.base == nullptr || !exact.has_k || in_first_store(a.layer.k, sequence, page)) return load_store(a.layer.k, page, into);
+        load_plain(exact_page(s, page), exact.row_bytes, sequence.pages[page].position, into);
+        return false;
+    }
+    __device__ bool load_values(int s, int page, const Page& into) const {
+        const kc_exact_store& exact = a.layer.exact;
+        const int position = sequence.pages[page].position;
+        if (exact.base == nullptr || in_first_store(a.layer.v, sequence, page)) return load_store(a.layer.v, page, into);
+        const uint8_t* rows = exact_page(s, page) + value_offset_bytes(exact, a.layer.head_dim);
+        if (exact.v_codec == KC_CODEC_F16) {
+            load_plain(rows, exact.row_bytes, position, into);
+            return false;
         }
-        const uint8_t* rows = slot >= 0 ? exact_rows(exact, slot, kv_head) : a.staged[s * a.max_pages + page] + kv_head * kPageTokens * exact.row_bytes;
-        load_page(rows + value_offset_bytes(exact, head_dim), exact.row_bytes, position, into);
+        load_coded<KC_CODEC_Q8>(rows, exact.row_bytes, exact_scales(exact, sequence, page, kv_head), position, into);
+        return true;
     }
 };
 
@@ -89,32 +133,47 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
     if (first >= sequence.n_rows * group) return;
     const Tile tile = {a, sequence, static_cast<int>(blockIdx.y), group, first, min(kRows, sequence.n_rows * group - first)};
 
-    float* q = shared_memory<float>();                                   // [rows, head_dim]
-    float* weights = q + kRows * head_dim;                               // [rows, 64]
-    uint16_t* page_rows = reinterpret_cast<uint16_t*>(weights + kRows * kPageTokens);  // [64, head_dim + pad]
+    float* q = shared_memory<float>();            // [2, rows, head_dim]: as they are, and rotated
+    float* weights = q + 2 * kRows * head_dim;    // [rows, 64]
+    float* centred = weights + kRows * kPageTokens;  // [rows]: q . centre
+    const Page loaded = {reinterpret_cast<uint16_t*>(centred + kRows + kPageTokens), centred + kRows};
     for (int i = threadIdx.x; i < kRows * head_dim; i += kThreads) {
         const int r = i / head_dim;
         q[i] = r < tile.n_rows ? a.q[tile.offset_of(r) + i % head_dim] : 0.f;
+        q[kRows * head_dim + i] = q[i];
+    }
+    __syncthreads();
+    const bool k_centred = a.layer.k.centre != nullptr && sequence.first_page >= 0, v_centred = a.layer.v.centre != nullptr && sequence.first_page >= 0;
+    for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kRows && k_centred; i += kThreads / kWarp) {
+        float* rotated = q + (kRows + i) * head_dim;
+        rotate<WarpTeam>(rotated, head_dim);
+        const float* centre = centre_of(a.layer.k, sequence, tile.kv_head, head_dim);
+        float dot = 0.f;
+        for (int d = static_cast<int>(threadIdx.x) % kWarp; d < head_dim; d += kWarp) dot = fmaf(rotated[d], centre[d], dot);
+        dot = lanes_sum(dot);
+        if (threadIdx.x % kWarp == 0) centred[i] = dot;
     }
     const int r = static_cast<int>(threadIdx.x) / kRowThreads, column = static_cast<int>(threadIdx.x) % kRowThreads;
     const int position = r < tile.n_rows ? tile.position_of(r) : -1;
-    float largest = -INFINITY, mass = 0.f, sums[kMaxDims] = {};
+    float largest = -INFINITY, mass = 0.f, rotated_mass = 0.f, sums[kMaxDims] = {}, rotated_sums[kMaxDims] = {};
     for (int page = 0; page < sequence.n_pages; ++page) {
         const int page_position = sequence.pages[page].position;
         if (!tile.sees_page(page_position)) continue;
         __syncthreads();
-        tile.load_keys(page, page_rows);
+        const bool coded_keys = tile.load_keys(s, page, loaded);
         __syncthreads();
+        const float* against = q + ((coded_keys ? kRows : 0) + r) * head_dim;
         float scores[kScores], page_largest = -INFINITY;
 #pragma unroll
         for (int j = 0; j < kScores; ++j) {
             const int t = column + j * kRowThreads;
             float dot = 0.f;
             for (int d = 0; d < head_dim; d += 8) {
-                const Halves8 k = load_halves8(page_rows + t * (head_dim + kPad) + d);
+                const Halves8 k = load_halves8(loaded.rows + t * (head_dim + kPad) + d);
 #pragma unroll
-                for (int i = 0; i < 8; ++i) dot = fmaf(q[r * head_dim + d + i], k.x[i], dot);
+                for (int i = 0; i < 8; ++i) dot = fmaf(against[d + i], k.x[i], dot);
             }
+            if (coded_keys) dot = fmaf(dot, loaded.scales[t], centred[r]);
             dot *= a.layer.scale;
             scores[j] = tile.row_sees(position, page_position + t) && isfinite(dot) ? dot : -INFINITY;
             page_largest = scores[j] > page_largest ? scores[j] : page_largest;
@@ -131,25 +190,45 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
             weights[r * kPageTokens + column + j * kRowThreads] = w;
             page_mass += w;
         }
-        mass = fmaf(mass, correction, lanes_sum(page_mass, kRowThreads));
+        page_mass = lanes_sum(page_mass, kRowThreads);
+        mass = fmaf(mass, correction, page_mass);
         __syncthreads();
-        tile.load_values(s, page, page_rows);
+        const bool coded_values = tile.load_values(s, page, loaded);
+        rotated_mass = fmaf(rotated_mass, correction, coded_values ? page_mass : 0.f);
         __syncthreads();
 #pragma unroll
         for (int j = 0; j < kMaxDims; ++j) {
             const int d = column + j * kRowThreads;
             if (d >= head_dim) break;
             float sum = 0.f;
-            for (int t = 0; t < kPageTokens; ++t) sum = fmaf(weights[r * kPageTokens + t], from_half(page_rows[t * (head_dim + kPad) + d]), sum);
-            sums[j] = fmaf(sums[j], correction, sum);
+            for (int t = 0; t < kPageTokens; ++t) {
+                const float w = weights[r * kPageTokens + t];
+                sum = fmaf(coded_values ? w * loaded.scales[t] : w, from_half(loaded.rows[t * (head_dim + kPad) + d]), sum);
+            }
+            sums[j] = fmaf(sums[j], correction, coded_values ? 0.f : sum);
+            rotated_sums[j] = fmaf(rotated_sums[j], correction, coded_values ? sum : 0.f);
         }
+    }
+    if (v_centred) {
+        // The queries are done with: their place serves to rotate the sums back, a warp for two rows.
+        __syncthreads();
+        const float* centre = centre_of(a.layer.v, sequence, tile.kv_head, head_dim);
+#pragma unroll
+        for (int j = 0; j < kMaxDims; ++j) {
+            const int d = column + j * kRowThreads;
+            if (d >= head_dim) break;
+            q[r * head_dim + d] = rotated_mass > 0.f ? fmaf(rotated_mass, centre[d], rotated_sums[j]) : rotated_sums[j];
+        }
+        __syncthreads();
+        for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kRows; i += kThreads / kWarp) rotate_back<WarpTeam>(q + i * head_dim, head_dim);
+        __syncthreads();
     }
     if (r >= tile.n_rows) return;
     const float inverse = mass > 0.f ? 1.f / mass : 0.f;
 #pragma unroll
     for (int j = 0; j < kMaxDims; ++j) {
         const int d = column + j * kRowThreads;
-        if (d < head_dim) a.out[tile.offset_of(r) + d] = sums[j] * inverse;
+        if (d < head_dim) a.out[tile.offset_of(r) + d] = (v_centred ? sums[j] + q[r * head_dim + d] : sums[j]) * inverse;
     }
 }
 
@@ -176,7 +255,7 @@ void attention_full(Context& context, const kc_attention_full_params& params) {
     }
     const int64_t group = layer.n_q_heads / layer.n_kv_heads;
     const dim3 grid(static_cast<unsigned>(ceil_div(most_rows * group, kRows)), static_cast<unsigned>(layer.n_kv_heads), static_cast<unsigned>(params.n_sequences));
-    const size_t bytes = static_cast<size_t>(kRows) * (static_cast<size_t>(layer.head_dim) + kPageTokens) * sizeof(float) +
+    const size_t bytes = (static_cast<size_t>(kRows) * (2 * static_cast<size_t>(layer.head_dim) + kPageTokens + 1) + kPageTokens) * sizeof(float) +
                          static_cast<size_t>(kPageTokens) * (static_cast<size_t>(layer.head_dim) + kPad) * sizeof(uint16_t);
     launch(attend_tile, grid, kThreads, bytes, context.stream(), full);
 }

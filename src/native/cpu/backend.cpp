@@ -72,6 +72,7 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
 
     Backend backend = {};
     backend.kind = KC_BACKEND_CPU;
+    backend.host_sees_fast = true;
     backend.destroy = [](void* self) { delete static_cast<CpuContext*>(self); };
     backend.info = info;
     backend.sync = [](void*) {};

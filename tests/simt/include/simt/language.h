@@ -89,10 +89,26 @@ T exchange(unsigned mask, T value, int source, const char* file, int line) {
 
 }  // namespace simt
 
-#define threadIdx (::simt::thread_index())
-#define blockIdx (::simt::block_index())
-#define blockDim (::simt::block_size())
-#define gridDim (::simt::grid_size())
+// Objects without a value of their own: a component asks the machine when it is used.
+namespace simt {
+
+template <auto Where, auto Component>
+struct Index {
+    operator unsigned() const { return Where().*Component; }
+};
+template <auto Where, class Triple>
+struct Indices {
+    Index<Where, &Triple::x> x;
+    Index<Where, &Triple::y> y;
+    Index<Where, &Triple::z> z;
+};
+
+}  // namespace simt
+
+inline const simt::Indices<&simt::thread_index, uint3> threadIdx = {};
+inline const simt::Indices<&simt::block_index, uint3> blockIdx = {};
+inline const simt::Indices<&simt::block_size, dim3> blockDim = {};
+inline const simt::Indices<&simt::grid_size, dim3> gridDim = {};
 constexpr int warpSize = 32;
 
 inline void __syncthreads(SIMT_SITE) { simt::block_barrier(simt::Vote::none, 0, file, line); }
@@ -184,6 +200,14 @@ inline int __dp4a(int a, int b, int c) {
     for (int i = 0; i < 32; i += 8) c += static_cast<int8_t>(a >> i) * static_cast<int8_t>(b >> i);
     return c;
 }
+// Four bytes picked out of the eight of b:a, by the low three bits of each nibble of `selector`.
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+    const uint64_t bytes = static_cast<uint64_t>(b) << 32 | a;
+    unsigned out = 0;
+    for (int i = 0; i < 4; ++i) out |= static_cast<unsigned>(bytes >> (8 * (selector >> (4 * i) & 7)) & 255) << (8 * i);
+    return out;
+}
+inline float rsqrtf(float a) { return 1.f / std::sqrt(a); }
 using std::fma;
 using std::isfinite;
 using std::isnan;
