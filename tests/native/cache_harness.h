@@ -66,10 +66,10 @@ inline int32_t tested_backend() {
 
 struct Context {
     kc_context* handle = nullptr;
-    explicit Context(int32_t n_threads = 1) {
+    explicit Context(int32_t n_threads = 1, int32_t backend = tested_backend()) {
         kc_context_desc desc = {};
         desc.size = sizeof desc;
-        desc.backend = tested_backend();
+        desc.backend = backend;
         desc.n_threads = n_threads;
         must(kc_context_create(&desc, &handle), "kc_context_create");
     }

@@ -25,6 +25,9 @@ namespace {
 
 constexpr uint32_t kSeveral = 0xffffffff;
 
+// Whom the remembered access stands for: one thread, threads of one warp, or threads of several warps.
+enum class Several : uint8_t { no, in_warp, in_block };
+
 struct Cell {
     uint32_t writer;  // work number, 0: nobody; in shared memory the block's serial number
     uint32_t reader;
@@ -35,11 +38,12 @@ struct Cell {
     uint32_t writer_warp_epoch;
     uint32_t reader_warp_epoch;
     uint16_t writer_thread;
-    uint16_t reader_thread;  // 0xffff: of more than one thread
-    uint8_t written;         // bytes that hold something
+    uint16_t reader_thread;
+    uint8_t written;  // bytes that hold something
     uint8_t writer_mask;     // bytes of the last write
     uint8_t reader_mask;
     bool writer_atomic;
+    Several readers;  // since the last barrier that lay between reads
 };
 
 Cell* arena_cells = nullptr;
@@ -69,15 +73,16 @@ const char* verb(Access access) {
            what.c_str());
 }
 
-std::string describe_thread(uint32_t thread) { return thread == 0xffff ? "other threads" : "thread " + std::to_string(thread); }
+std::string describe_thread(uint32_t thread) { return "thread " + std::to_string(thread); }
 
 
 // Is an earlier access of the same work (or block, for shared memory) unordered with this one?
-bool unordered(const Place& here, uint32_t block, uint32_t thread, uint32_t epoch, uint32_t warp_epoch, bool shared) {
+bool unordered(const Place& here, uint32_t block, uint32_t thread, uint32_t epoch, uint32_t warp_epoch, Several several, bool shared) {
     if (!shared && block != here.block) return true;
-    if (epoch != here.block_epoch || thread == here.thread) return false;
-    if (thread != 0xffff && thread / 32 == here.thread / 32) return shared && warp_epoch == here.warp_epoch;
-    return true;
+    if (epoch != here.block_epoch) return false;
+    if (several == Several::in_block || thread / 32 != here.thread / 32) return true;
+    if (several == Several::no && thread == here.thread) return false;
+    return shared && warp_epoch == here.warp_epoch;
 }
 
 void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shared, bool check_written, uintptr_t address,
@@ -91,7 +96,7 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
             if (!shared && !happened_before(cell.writer)) {
                 wrong(address, n_bytes, access, code, "written by " + describe_work(cell.writer) + ", and nothing orders the two");
             }
-        } else if (current && unordered(here, cell.writer_block, cell.writer_thread, cell.writer_epoch, cell.writer_warp_epoch, shared)) {
+        } else if (current && unordered(here, cell.writer_block, cell.writer_thread, cell.writer_epoch, cell.writer_warp_epoch, Several::no, shared)) {
             wrong(address, n_bytes, access, code,
                   cell.writer_block != here.block
                       ? "block " + std::to_string(cell.writer_block) + " wrote it, and blocks have no order"
@@ -103,7 +108,7 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
             if (!shared && !happened_before(cell.reader)) {
                 wrong(address, n_bytes, access, code, "read by " + describe_work(cell.reader) + ", and nothing orders the two");
             }
-        } else if (current && unordered(here, cell.reader_block, cell.reader_thread, cell.reader_epoch, cell.reader_warp_epoch, shared)) {
+        } else if (current && unordered(here, cell.reader_block, cell.reader_thread, cell.reader_epoch, cell.reader_warp_epoch, cell.readers, shared)) {
             wrong(address, n_bytes, access, code,
                   cell.reader_block != here.block ? "another block read it, and blocks have no order"
                                                   : describe_thread(cell.reader_thread) + " read it, and no barrier lies between");
@@ -112,7 +117,17 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
     if (access == Access::read) {
         const bool same_work = cell.reader == work && (cell.reader_mask & mask);
         const bool same_epoch = same_work && cell.reader_epoch == here.block_epoch;
-        cell.reader_thread = same_epoch && cell.reader_thread != here.thread ? 0xffff : static_cast<uint16_t>(here.thread);
+        const bool same_warp = cell.reader_thread / 32 == here.thread / 32;
+        if (!same_epoch) {
+            cell.readers = Several::no;
+        } else if (!same_warp || cell.readers == Several::in_block) {
+            cell.readers = Several::in_block;
+        } else if (cell.reader_warp_epoch != here.warp_epoch) {
+            cell.readers = Several::no;  // a __syncwarp lies between this read and those before it
+        } else if (cell.reader_thread != here.thread) {
+            cell.readers = Several::in_warp;
+        }
+        cell.reader_thread = static_cast<uint16_t>(here.thread);
         cell.reader_block = same_work && cell.reader_block != here.block ? kSeveral : here.block;
         cell.reader_mask = same_work ? cell.reader_mask | mask : mask;
         cell.reader = work;
