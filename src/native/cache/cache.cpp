@@ -1,7 +1,6 @@
 #include "cache/cache.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <filesystem>
 
 #include "core/error.h"
@@ -57,7 +56,7 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
         } else {
             Arena measured, host_measured;
             lay_out(backend, shape_, n_slots, measured, host_measured);
-            host_memory_ = std::make_unique<std::max_align_t[]>(host_measured.used() / sizeof(std::max_align_t) + 1);
+            host_memory_ = std::make_unique<uint64_t[]>(host_measured.used() / sizeof(uint64_t) + 1);
             Arena host(host_memory_.get());
             layout_ = lay_out(backend, shape_, n_slots, arena, host);
         }

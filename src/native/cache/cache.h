@@ -5,7 +5,6 @@
 //   attend.cpp    append and attend: the straight line
 #pragma once
 
-#include <cstddef>
 #include <memory>
 
 #include "cache/layout.h"
@@ -67,7 +66,7 @@ class Cache {
     kc_context& context_;
     const CacheShape shape_;
     void* memory_ = nullptr;
-    std::unique_ptr<std::max_align_t[]> host_memory_;  // bookkeeping, where the host does not see fast memory
+    std::unique_ptr<uint64_t[]> host_memory_;  // bookkeeping, where the host does not see fast memory
     Layout layout_ = {};
     kc_spill* spill_ = nullptr;
     std::unique_ptr<PagePool> pool_;
