@@ -72,7 +72,10 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     const char* why;
     const int n = n_devices(&why);
     if (n == 0) {
-        fail(KC_ERR_UNSUPPORTED, "backend is KC_BACKEND_CUDA (2), but this machine has no device for it: %s; use KC_BACKEND_CPU (1) or KC_BACKEND_AUTO (0)", why);
+        fail(KC_ERR_UNSUPPORTED,
+             "backend is KC_BACKEND_CUDA (2), but this machine has no device for it: %s; use KC_BACKEND_CPU (1) or "
+             "KC_BACKEND_AUTO (0)",
+             why);
     }
     if (desc.device < 0 || desc.device >= n) {
         fail(KC_ERR_ARGUMENT, "desc->device is %d, but this machine has CUDA devices 0 to %d", desc.device, n - 1);
@@ -86,12 +89,19 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.info = info;
     backend.sync = [](void* self) { on(self).sync(); };
     backend.reserve = forward<cuda::matmul_reserve>;
-    backend.allocate = [](void* self, uint64_t n_bytes) { return cuda::device_allocate(on(self), n_bytes ? n_bytes : 1); };
+    backend.allocate = [](void* self, uint64_t n_bytes) {
+        return cuda::device_allocate(on(self), n_bytes ? n_bytes : 1);
+    };
     backend.release = [](void* self, void* memory, uint64_t) { cuda::device_release(on(self), memory); };
-    backend.copy_to_device = [](void* self, void* to, const void* host, uint64_t n_bytes) { on(self).copy_to_device(to, host, n_bytes); };
-    backend.copy_to_host = [](void* self, void* host, const void* from, uint64_t n_bytes) { on(self).copy_to_host(host, from, n_bytes); };
+    backend.copy_to_device = [](void* self, void* to, const void* host, uint64_t n_bytes) {
+        on(self).copy_to_device(to, host, n_bytes);
+    };
+    backend.copy_to_host = [](void* self, void* host, const void* from, uint64_t n_bytes) {
+        on(self).copy_to_host(host, from, n_bytes);
+    };
     backend.copy = [](void* self, void* to, const void* from, uint64_t n_bytes) {
-        check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).stream()), "copying in device memory");
+        check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).stream()),
+              "copying in device memory");
     };
     backend.fill = [](void* self, void* to, uint8_t value, uint64_t n_bytes) {
         check(cudaMemsetAsync(to, value, n_bytes, on(self).stream()), "filling device memory");

@@ -29,7 +29,8 @@ void Context::create() {
     name_ = properties.name;
     n_processors_ = properties.multiProcessorCount;
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-    check(cudaHostAlloc(reinterpret_cast<void**>(&bounce_), kBounceBytes + 64, cudaHostAllocDefault), "pinning memory for copies");
+    check(cudaHostAlloc(reinterpret_cast<void**>(&bounce_), kBounceBytes + 64, cudaHostAllocDefault),
+          "pinning memory for copies");
     seen_faults_ = reinterpret_cast<uint32_t*>(bounce_ + kBounceBytes);
     faults_ = static_cast<uint32_t*>(device_allocate(*this, sizeof *faults_));
     frames_ = std::make_unique<FrameRing>(stream_);
@@ -49,7 +50,8 @@ void Context::destroy() {
 }
 
 void Context::sync() {
-    check(cudaMemcpyAsync(seen_faults_, faults_, sizeof *faults_, cudaMemcpyDeviceToHost, stream_), "copying from the device");
+    check(cudaMemcpyAsync(seen_faults_, faults_, sizeof *faults_, cudaMemcpyDeviceToHost, stream_),
+          "copying from the device");
     check(cudaStreamSynchronize(stream_), "waiting for the device");
     const uint32_t seen = *seen_faults_;
     if (seen == 0) return;
@@ -77,7 +79,8 @@ void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
         std::memcpy(bounce_, static_cast<const uint8_t*>(host) + at, n);
-        check(cudaMemcpyAsync(static_cast<uint8_t*>(to) + at, bounce_, n, cudaMemcpyHostToDevice, stream_), "copying to the device");
+        check(cudaMemcpyAsync(static_cast<uint8_t*>(to) + at, bounce_, n, cudaMemcpyHostToDevice, stream_),
+              "copying to the device");
         check(cudaStreamSynchronize(stream_), "waiting for the device");
     }
 }
@@ -85,7 +88,8 @@ void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
 void Context::copy_to_host(void* host, const void* from, uint64_t n_bytes) {
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
-        check(cudaMemcpyAsync(bounce_, static_cast<const uint8_t*>(from) + at, n, cudaMemcpyDeviceToHost, stream_), "copying from the device");
+        check(cudaMemcpyAsync(bounce_, static_cast<const uint8_t*>(from) + at, n, cudaMemcpyDeviceToHost, stream_),
+              "copying from the device");
         sync();
         std::memcpy(static_cast<uint8_t*>(host) + at, bounce_, n);
     }

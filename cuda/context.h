@@ -1,5 +1,5 @@
-// A context of the CUDA backend: the device, its stream, the frames in flight, scratch of matmul. All work of a context is
-// enqueued on one stream, so kernels and copies follow one another without events.
+// A context of the CUDA backend: the device, its stream, the frames in flight, scratch of matmul. All work of a context
+// is enqueued on one stream, so kernels and copies follow one another without events.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -21,7 +21,8 @@ void FrameRing::gather(const kc_sequence_view* sequences, int64_t n_sequences, c
     uint64_t n_bytes = sizeof(kc_sequence_view) * static_cast<uint64_t>(n_sequences) +
                        sizeof(kc_query_view) * static_cast<uint64_t>(n_queries);
     uint64_t at = n_bytes;
-    for (int64_t s = 0; s < n_sequences; ++s) n_bytes += sizeof(kc_page_view) * static_cast<uint64_t>(sequences[s].n_pages);
+    for (int64_t s = 0; s < n_sequences; ++s)
+        n_bytes += sizeof(kc_page_view) * static_cast<uint64_t>(sequences[s].n_pages);
     gathered_.resize(n_bytes);
     for (int64_t s = 0; s < n_sequences; ++s) {
         kc_sequence_view view = sequences[s];
@@ -67,13 +68,15 @@ FrameRing::Slot& FrameRing::find_or_copy(int64_t n_sequences) {
     slot.in_use = true;
     std::memcpy(slot.pinned, gathered_.data(), gathered_.size());
     for (int64_t s = 0; s < n_sequences; ++s) {
-        uint8_t* field = slot.pinned + sizeof(kc_sequence_view) * static_cast<uint64_t>(s) + offsetof(kc_sequence_view, pages);
+        uint8_t* field =
+            slot.pinned + sizeof(kc_sequence_view) * static_cast<uint64_t>(s) + offsetof(kc_sequence_view, pages);
         uintptr_t address;
         std::memcpy(&address, field, sizeof address);
         address += reinterpret_cast<uintptr_t>(slot.device);
         std::memcpy(field, &address, sizeof address);
     }
-    check(cudaMemcpyAsync(slot.device, slot.pinned, gathered_.size(), cudaMemcpyHostToDevice, stream_), "copying a frame");
+    check(cudaMemcpyAsync(slot.device, slot.pinned, gathered_.size(), cudaMemcpyHostToDevice, stream_),
+          "copying a frame");
     check(cudaEventRecord(slot.copied, stream_), "recording an event");
     return slot;
 }
@@ -83,7 +86,8 @@ Frame FrameRing::upload(const kc_sequence_view* sequences, int64_t n_sequences, 
     gather(sequences, n_sequences, queries, n_queries);
     const Slot& slot = find_or_copy(n_sequences);
     return {reinterpret_cast<const kc_sequence_view*>(slot.device),
-            reinterpret_cast<const kc_query_view*>(slot.device + sizeof(kc_sequence_view) * static_cast<uint64_t>(n_sequences))};
+            reinterpret_cast<const kc_query_view*>(slot.device +
+                                                   sizeof(kc_sequence_view) * static_cast<uint64_t>(n_sequences))};
 }
 
 Frame FrameRing::upload(const kc_wave& wave) {

@@ -38,7 +38,8 @@ class FrameRing {
         bool in_use = false;
     };
 
-    void gather(const kc_sequence_view* sequences, int64_t n_sequences, const kc_query_view* queries, int64_t n_queries);
+    void gather(const kc_sequence_view* sequences, int64_t n_sequences, const kc_query_view* queries,
+                int64_t n_queries);
     Slot& find_or_copy(int64_t n_sequences);
     void grow(Slot& slot, uint64_t n_bytes);
 

@@ -17,7 +17,7 @@ struct Pinned : kc_spill {
     explicit Pinned(Context& on) : owner(on) {}
     Context& owner;
     std::vector<uint8_t*> slabs;
-    std::vector<uint8_t*> chunks;         // by chunk of the home
+    std::vector<uint8_t*> chunks;             // by chunk of the home
     const uint8_t** device_chunks = nullptr;  // the same in device memory, room for all that there can be
 };
 
@@ -36,7 +36,8 @@ void add_slab(Pinned& home, int64_t wanted_bytes) {
     }
     if (error != cudaSuccess) {
         fail(KC_ERR_MEMORY,
-             "the slow home needs %lld bytes of pinned memory more, and not even %lld can be pinned (%s); it holds %zu bytes "
+             "the slow home needs %lld bytes of pinned memory more, and not even %lld can be pinned (%s); it holds %zu "
+             "bytes "
              "now: use a smaller context, fewer sequences or a larger fast_budget, or raise the limit of locked memory",
              static_cast<long long>(wanted_bytes), static_cast<long long>(kPinnedChunkBytes), cudaGetErrorName(error),
              home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes));
@@ -81,14 +82,16 @@ void device_release(Context& context, void* memory) {
 
 kc_spill* pinned_create(Context& context) {
     auto home = std::make_unique<Pinned>(context);
-    home->device_chunks = static_cast<const uint8_t**>(device_allocate(context, static_cast<uint64_t>(kMostBytes / kPinnedChunkBytes) * sizeof(uint8_t*)));
+    home->device_chunks = static_cast<const uint8_t**>(
+        device_allocate(context, static_cast<uint64_t>(kMostBytes / kPinnedChunkBytes) * sizeof(uint8_t*)));
     return home.release();
 }
 
 void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
     Pinned& home = as_pinned(spill);
     if (n_bytes > static_cast<uint64_t>(kMostBytes)) {
-        fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld", static_cast<unsigned long long>(n_bytes), static_cast<long long>(kMostBytes));
+        fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld",
+             static_cast<unsigned long long>(n_bytes), static_cast<long long>(kMostBytes));
     }
     const size_t before = home.chunks.size();
     while (home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes) < n_bytes) {
@@ -106,7 +109,8 @@ void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n) {
     const Pinned& home = as_pinned(spill);
     for (int64_t i = 0; i < n; ++i) {
         in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
-            check(cudaMemcpyAsync(pinned, memory, n_bytes, cudaMemcpyDeviceToHost, home.owner.stream()), "pushing rows to pinned memory");
+            check(cudaMemcpyAsync(pinned, memory, n_bytes, cudaMemcpyDeviceToHost, home.owner.stream()),
+                  "pushing rows to pinned memory");
         });
     }
 }
@@ -115,7 +119,8 @@ void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n) {
     const Pinned& home = as_pinned(spill);
     for (int64_t i = 0; i < n; ++i) {
         in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
-            check(cudaMemcpyAsync(memory, pinned, n_bytes, cudaMemcpyHostToDevice, home.owner.stream()), "fetching rows from pinned memory");
+            check(cudaMemcpyAsync(memory, pinned, n_bytes, cudaMemcpyHostToDevice, home.owner.stream()),
+                  "fetching rows from pinned memory");
         });
     }
 }

@@ -1,8 +1,9 @@
-// How a row is coded: centred, rotated (fixed signs, then a Walsh-Hadamard matrix: orthogonal together), then integers and one
-// f16 scale. A block holds the packed rows [64, bits * head_dim / 8] and then 64 scales.
+// How a row is coded: centred, rotated (fixed signs, then a Walsh-Hadamard matrix: orthogonal together), then integers
+// and one f16 scale. A block holds the packed rows [64, bits * head_dim / 8] and then 64 scales.
 //
 //   q8          rounded to integers, the largest becomes 127
-//   q4, q3, q2  the nearest level of a Lloyd-Max quantiser of the unit Gaussian; the scale is squared norm / (row . levels),
+//   q4, q3, q2  the nearest level of a Lloyd-Max quantiser of the unit Gaussian; the scale is squared norm / (row .
+//   levels),
 //               so that the error stands at right angles to the row and cancels in sums
 #pragma once
 
@@ -21,7 +22,8 @@ __device__ __forceinline__ float level_of(unsigned code) {
     const unsigned index = code & ((1u << (kBits - 1)) - 1);
     unsigned magnitude;
     if (kCodec == KC_CODEC_Q4) {
-        magnitude = __byte_perm(6u | 18u << 8 | 31u << 16 | 44u << 24, 58u | 75u << 8 | 96u << 16 | 127u << 24, index) & 255u;
+        magnitude =
+            __byte_perm(6u | 18u << 8 | 31u << 16 | 44u << 24, 58u | 75u << 8 | 96u << 16 | 127u << 24, index) & 255u;
     } else if (kCodec == KC_CODEC_Q3) {
         magnitude = __byte_perm(14u | 45u << 8 | 79u << 16 | 127u << 24, 0u, index) & 255u;
     } else {
@@ -62,7 +64,8 @@ __device__ __forceinline__ const uint16_t* block_scales(const uint8_t* block, in
     return reinterpret_cast<const uint16_t*>(block + kPageTokens * packed_row_bytes(codec, head_dim));
 }
 
-// ------------------------------------------------------------------------------------------------------------- rotation
+// -------------------------------------------------------------------------------------------------------------
+// rotation
 
 // +1 or -1, the same for every row ever stored.
 __device__ __forceinline__ float rotation_sign(int d) {
@@ -113,13 +116,16 @@ __device__ void rotate_back(float* x, int head_dim) {
     Team::sync();
 }
 
-// ------------------------------------------------------------------------------------------------------------- encoding
+// -------------------------------------------------------------------------------------------------------------
+// encoding
 
 // The code of u, a coordinate of a row whose root mean square is 1.
 template <int kCodec>
 __device__ __forceinline__ unsigned nearest_code(float u) {
     // Levels are integers of unit 1 / kUnit.
-    constexpr float kUnit = kCodec == KC_CODEC_Q4 ? 127.f / 2.733f : kCodec == KC_CODEC_Q3 ? 127.f / 2.152f : 127.f / 1.510f;
+    constexpr float kUnit = kCodec == KC_CODEC_Q4   ? 127.f / 2.733f
+                            : kCodec == KC_CODEC_Q3 ? 127.f / 2.152f
+                                                    : 127.f / 1.510f;
     constexpr unsigned kSign = 1u << (codec_bits(kCodec) - 1);
     const float magnitude = fabsf(u) * kUnit;
     unsigned best = 0;
@@ -161,8 +167,10 @@ __device__ void encode_row(float* y, int head_dim, uint8_t* row, uint16_t* scale
             unsigned packed = 0, third = 0;
             for (int i = 0; i < 8; ++i) {
                 const unsigned code = __float_as_uint(y[8 * piece + i]);
-                if (kCodec == KC_CODEC_Q4) packed |= code << (4 * i);
-                else packed |= (code & 3u) << (2 * i);
+                if (kCodec == KC_CODEC_Q4)
+                    packed |= code << (4 * i);
+                else
+                    packed |= (code & 3u) << (2 * i);
                 third |= (code >> 2 & 1u) << i;
             }
             if constexpr (kCodec == KC_CODEC_Q4) {
@@ -180,11 +188,16 @@ __device__ void encode_row(float* y, int head_dim, uint8_t* row, uint16_t* scale
 template <class F>
 void for_codec(int32_t codec, F&& f) {
     switch (codec) {
-        case KC_CODEC_Q8: return f(std::integral_constant<int, KC_CODEC_Q8>());
-        case KC_CODEC_Q4: return f(std::integral_constant<int, KC_CODEC_Q4>());
-        case KC_CODEC_Q3: return f(std::integral_constant<int, KC_CODEC_Q3>());
-        case KC_CODEC_Q2: return f(std::integral_constant<int, KC_CODEC_Q2>());
-        default: return f(std::integral_constant<int, KC_CODEC_F16>());
+        case KC_CODEC_Q8:
+            return f(std::integral_constant<int, KC_CODEC_Q8>());
+        case KC_CODEC_Q4:
+            return f(std::integral_constant<int, KC_CODEC_Q4>());
+        case KC_CODEC_Q3:
+            return f(std::integral_constant<int, KC_CODEC_Q3>());
+        case KC_CODEC_Q2:
+            return f(std::integral_constant<int, KC_CODEC_Q2>());
+        default:
+            return f(std::integral_constant<int, KC_CODEC_F16>());
     }
 }
 

@@ -10,7 +10,9 @@ namespace kc::cuda {
 
 __device__ __forceinline__ float from_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 __device__ __forceinline__ uint16_t to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
-__device__ __forceinline__ float from_bfloat(uint16_t bits) { return __uint_as_float(static_cast<unsigned>(bits) << 16); }
+__device__ __forceinline__ float from_bfloat(uint16_t bits) {
+    return __uint_as_float(static_cast<unsigned>(bits) << 16);
+}
 
 // Eight halves as they lie in 16 bytes of memory.
 struct Halves8 {

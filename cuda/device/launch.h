@@ -1,5 +1,5 @@
-// The one way in which a kernel is started, and the one way in which a failed CUDA call becomes an Error. A kernel takes
-// plain structs by value. No <<< >>>, so that these files are C++ for every compiler.
+// The one way in which a kernel is started, and the one way in which a failed CUDA call becomes an Error. A kernel
+// takes plain structs by value. No <<< >>>, so that these files are C++ for every compiler.
 #pragma once
 
 #include <cuda_runtime.h>

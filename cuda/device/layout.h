@@ -21,10 +21,15 @@ struct Frame {
 };
 
 __host__ __device__ constexpr int codec_bits(int codec) {
-    return codec == KC_CODEC_F16 ? 16 : codec == KC_CODEC_Q8 ? 8 : codec == KC_CODEC_Q4 ? 4 : codec == KC_CODEC_Q3 ? 3 : 2;
+    return codec == KC_CODEC_F16  ? 16
+           : codec == KC_CODEC_Q8 ? 8
+           : codec == KC_CODEC_Q4 ? 4
+           : codec == KC_CODEC_Q3 ? 3
+                                  : 2;
 }
 __host__ __device__ inline int64_t codec_block_bytes(int codec, int head_dim) {
-    return static_cast<int64_t>(kPageTokens) * codec_bits(codec) * head_dim / 8 + (codec == KC_CODEC_F16 ? 0 : 2 * kPageTokens);
+    return static_cast<int64_t>(kPageTokens) * codec_bits(codec) * head_dim / 8 +
+           (codec == KC_CODEC_F16 ? 0 : 2 * kPageTokens);
 }
 
 // The first page of a sequence lies in f16 in a store of its own where the store is coded.
@@ -33,7 +38,8 @@ __device__ __forceinline__ bool in_first_store(const kc_store& store, const kc_s
 }
 __device__ __forceinline__ uint8_t* first_block(const kc_store& store, const kc_sequence_view& sequence, int kv_head,
                                                 int head_dim) {
-    return store.first + sequence.first_page * store.first_stride_bytes + kv_head * (int64_t{2} * kPageTokens * head_dim);
+    return store.first + sequence.first_page * store.first_stride_bytes +
+           kv_head * (int64_t{2} * kPageTokens * head_dim);
 }
 __device__ __forceinline__ uint8_t* store_block(const kc_store& store, const kc_sequence_view& sequence, int page,
                                                 int kv_head, int head_dim) {
@@ -47,11 +53,13 @@ __device__ __forceinline__ uint8_t* f16_block(const kc_store& store, const kc_se
                                                  : store_block(store, sequence, page, kv_head, head_dim);
 }
 // The centre of a coded store, [head_dim], rotated.
-__device__ __forceinline__ float* centre_of(const kc_store& store, const kc_sequence_view& sequence, int kv_head, int head_dim) {
+__device__ __forceinline__ float* centre_of(const kc_store& store, const kc_sequence_view& sequence, int kv_head,
+                                            int head_dim) {
     return store.centre + sequence.first_page * store.centre_stride + static_cast<int64_t>(kv_head) * head_dim;
 }
 // f16 scales [64] of q8 exact values.
-__device__ __forceinline__ uint16_t* exact_scales(const kc_exact_store& exact, const kc_sequence_view& sequence, int page, int kv_head) {
+__device__ __forceinline__ uint16_t* exact_scales(const kc_exact_store& exact, const kc_sequence_view& sequence,
+                                                  int page, int kv_head) {
     return exact.scales + sequence.pages[page].page * exact.scale_stride + kv_head * kPageTokens;
 }
 // Rows [64, row_bytes] of a page that has a fast slot.

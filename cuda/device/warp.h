@@ -35,7 +35,8 @@ __device__ __forceinline__ float lanes_max(float x, int width = kWarp) {
 // Sum over all threads of a block, in a fixed order; every thread gets it. `shared` holds 32 values of T.
 template <class T>
 __device__ T block_sum(T x, T* shared) {
-    const int warp = static_cast<int>(threadIdx.x) / kWarp, n_warps = (static_cast<int>(blockDim.x) + kWarp - 1) / kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp,
+              n_warps = (static_cast<int>(blockDim.x) + kWarp - 1) / kWarp;
     x = lanes_sum(x);
     __syncthreads();
     if (threadIdx.x % kWarp == 0) shared[warp] = x;
@@ -45,7 +46,8 @@ __device__ T block_sum(T x, T* shared) {
     return sum;
 }
 __device__ inline float block_max(float x, float* shared) {
-    const int warp = static_cast<int>(threadIdx.x) / kWarp, n_warps = (static_cast<int>(blockDim.x) + kWarp - 1) / kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp,
+              n_warps = (static_cast<int>(blockDim.x) + kWarp - 1) / kWarp;
     x = lanes_max(x);
     __syncthreads();
     if (threadIdx.x % kWarp == 0) shared[warp] = x;

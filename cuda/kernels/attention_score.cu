@@ -1,10 +1,12 @@
 // Purpose:  q . K over every stored key of a wave, then the weights exp(s - max) and their mass.
 // Shapes:   q [n_rows, n_q_heads, head_dim], K pages [64, head_dim] to weights [n_queries, n_q_heads, token_stride].
-// Mapping:  score: a block per (span of 1024 tokens, KV head, query); 2 to 32 lanes share a key and hold 8 of its dimensions
+// Mapping:  score: a block per (span of 1024 tokens, KV head, query); 2 to 32 lanes share a key and hold 8 of its
+// dimensions
 //           each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in registers.
 //           weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
 // Traffic:  bytes of K once + n_q_heads * tokens * 4 bytes of scores, three times.
-// Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Sums by pages of 64 in a fixed tree, pages and spans in ascending order.
+// Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Sums by
+// pages of 64 in a fixed tree, pages and spans in ascending order.
 #include "kernels/attention.h"
 
 #include "device/codec.h"
@@ -39,21 +41,26 @@ struct Score {
     int32_t* n_nonfinite;
 };
 
-// The query heads of a group in shared memory, [group, padded] and padded with zeros; for coded keys a second time rotated,
-// and the dot product of each with the centre.
+// The query heads of a group in shared memory, [group, padded] and padded with zeros; for coded keys a second time
+// rotated, and the dot product of each with the centre.
 struct Queries {
     float* plain;
     float* rotated;
     float* centred;  // [group]
     int padded;
     __device__ Queries(int group, int padded_dim)
-        : plain(shared_memory<float>()), rotated(plain + group * padded_dim), centred(rotated + group * padded_dim), padded(padded_dim) {}
+        : plain(shared_memory<float>()),
+          rotated(plain + group * padded_dim),
+          centred(rotated + group * padded_dim),
+          padded(padded_dim) {}
 };
 size_t queries_bytes(int group, int padded, bool coded) {
-    return static_cast<size_t>(group) * (static_cast<size_t>(padded) * (coded ? 2 : 1) + (coded ? 1 : 0)) * sizeof(float);
+    return static_cast<size_t>(group) * (static_cast<size_t>(padded) * (coded ? 2 : 1) + (coded ? 1 : 0)) *
+           sizeof(float);
 }
 
-__device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence, int kv_head, int group, const Queries& q) {
+__device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence, int kv_head, int group,
+                               const Queries& q) {
     const int head_dim = a.layer.head_dim, lane = static_cast<int>(threadIdx.x) % kWarp;
     for (int i = threadIdx.x; i < group * q.padded; i += kScoreThreads) q.rotated[i] = q.plain[i];
     __syncthreads();
@@ -62,7 +69,8 @@ __device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence,
         rotate<WarpTeam>(q.rotated + h * q.padded, head_dim);
         float dot = 0.f;
         const float* centre = has_centre ? centre_of(a.layer.k, sequence, kv_head, head_dim) : nullptr;
-        for (int d = lane; d < head_dim && has_centre; d += kWarp) dot = fmaf(q.rotated[h * q.padded + d], centre[d], dot);
+        for (int d = lane; d < head_dim && has_centre; d += kWarp)
+            dot = fmaf(q.rotated[h * q.padded + d], centre[d], dot);
         dot = lanes_sum(dot);
         if (lane == 0) q.centred[h] = dot;
     }
@@ -84,7 +92,10 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
     const Queries q(group, lanes * 8);
     for (int i = threadIdx.x; i < group * q.padded; i += kScoreThreads) {
         const int d = i % q.padded;
-        q.plain[i] = d < head_dim ? a.q[(query.row * static_cast<int64_t>(a.layer.n_q_heads) + first_head + i / q.padded) * head_dim + d] : 0.f;
+        q.plain[i] =
+            d < head_dim
+                ? a.q[(query.row * static_cast<int64_t>(a.layer.n_q_heads) + first_head + i / q.padded) * head_dim + d]
+                : 0.f;
     }
     __syncthreads();
     if (kCoded) rotate_queries(a, sequence, kv_head, group, q);
@@ -108,7 +119,8 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
                 plain = store_block(a.layer.k, sequence, page, kv_head, head_dim) + t * 2 * head_dim;
             } else if (in_first_store(a.layer.k, sequence, page)) {
                 plain = first_block(a.layer.k, sequence, kv_head, head_dim) + t * 2 * head_dim;
-            } else if (a.layer.exact.base != nullptr && a.layer.exact.has_k && position >= query.n_visible - a.n_recent && sequence.pages[page].exact >= 0) {
+            } else if (a.layer.exact.base != nullptr && a.layer.exact.has_k &&
+                       position >= query.n_visible - a.n_recent && sequence.pages[page].exact >= 0) {
                 plain = exact_rows(a.layer.exact, sequence.pages[page].exact, kv_head) + t * a.layer.exact.row_bytes;
             }
             if (plain != nullptr) {
@@ -143,7 +155,8 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
 
 // The largest score of every span, and how many do not count.
 __global__ void __launch_bounds__(kWeighThreads) find_max(Score a) {
-    const int span = blockIdx.x, head = a.kv_head_begin * (a.layer.n_q_heads / a.layer.n_kv_heads) + static_cast<int>(blockIdx.y);
+    const int span = blockIdx.x,
+              head = a.kv_head_begin * (a.layer.n_q_heads / a.layer.n_kv_heads) + static_cast<int>(blockIdx.y);
     const int n_tokens = a.frame.sequences[a.frame.queries[blockIdx.z].sequence].n_pages * kPageTokens;
     if (span * kSpanTokens >= n_tokens) return;
     const int64_t row = static_cast<int64_t>(blockIdx.z) * a.layer.n_q_heads + head;
@@ -162,7 +175,8 @@ __global__ void __launch_bounds__(kWeighThreads) find_max(Score a) {
 }
 
 __global__ void __launch_bounds__(kWeighThreads) weigh_span(Score a, float* span_mass) {
-    const int span = blockIdx.x, head = a.kv_head_begin * (a.layer.n_q_heads / a.layer.n_kv_heads) + static_cast<int>(blockIdx.y);
+    const int span = blockIdx.x,
+              head = a.kv_head_begin * (a.layer.n_q_heads / a.layer.n_kv_heads) + static_cast<int>(blockIdx.y);
     const int n_pages = a.frame.sequences[a.frame.queries[blockIdx.z].sequence].n_pages;
     if (span * kSpanPages >= n_pages) return;
     const int64_t row = static_cast<int64_t>(blockIdx.z) * a.layer.n_q_heads + head;
@@ -231,8 +245,19 @@ void attention_score(Context& context, const kc_attention_score_params& params) 
     const int group = layer.n_q_heads / layer.n_kv_heads, n_heads = wave.kv_head_end - wave.kv_head_begin;
     auto* spans = static_cast<SpanScore*>(params.scratch);
     float* span_mass = reinterpret_cast<float*>(spans + int64_t{wave.n_queries} * layer.n_q_heads * n_spans);
-    const Score score = {layer, context.frames().upload(wave), wave.q, wave.token_stride, wave.n_sink, wave.n_recent, wave.kv_head_begin, n_spans,
-                         spans, params.weights, params.max, params.mass, params.n_nonfinite};
+    const Score score = {layer,
+                         context.frames().upload(wave),
+                         wave.q,
+                         wave.token_stride,
+                         wave.n_sink,
+                         wave.n_recent,
+                         wave.kv_head_begin,
+                         n_spans,
+                         spans,
+                         params.weights,
+                         params.max,
+                         params.mass,
+                         params.n_nonfinite};
     const auto x = static_cast<unsigned>(n_spans), z = static_cast<unsigned>(wave.n_queries);
     const auto kv_heads = static_cast<unsigned>(n_heads), q_heads = static_cast<unsigned>(n_heads * group);
     const size_t bytes = queries_bytes(group, lanes_per_row(layer.head_dim) * 8, layer.k.codec != KC_CODEC_F16);
@@ -240,7 +265,8 @@ void attention_score(Context& context, const kc_attention_score_params& params) 
         launch(score_span<decltype(codec)::value>, dim3(x, kv_heads, z), kScoreThreads, bytes, context.stream(), score);
     });
     launch(find_max, dim3(x, q_heads, z), kWeighThreads, 32 * sizeof(float), context.stream(), score);
-    launch(weigh_span, dim3(x, q_heads, z), kWeighThreads, (32 + kSpanPages) * sizeof(float), context.stream(), score, span_mass);
+    launch(weigh_span, dim3(x, q_heads, z), kWeighThreads, (32 + kSpanPages) * sizeof(float), context.stream(), score,
+           span_mass);
     launch(merge_spans, dim3(q_heads, z), kWarp, 0, context.stream(), score, static_cast<const float*>(span_mass));
 }
 

@@ -19,7 +19,8 @@ constexpr int kThreads = 256;
 unsigned blocks_for(int64_t n) { return static_cast<unsigned>(ceil_div(n, kThreads)); }
 __device__ __forceinline__ int64_t element() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
-__global__ void __launch_bounds__(kThreads) rms_norm_rows(const float* x, const float* weight, int64_t dim, float eps, float* out) {
+__global__ void __launch_bounds__(kThreads)
+    rms_norm_rows(const float* x, const float* weight, int64_t dim, float eps, float* out) {
     x += blockIdx.x * dim;
     out += blockIdx.x * dim;
     float squares = 0.f;
@@ -29,7 +30,8 @@ __global__ void __launch_bounds__(kThreads) rms_norm_rows(const float* x, const 
     for (int64_t i = threadIdx.x; i < dim; i += kThreads) out[i] = x[i] * scale * weight[i];
 }
 
-__global__ void rope_angles(const int32_t* positions, const float* inv_freq, int64_t n, int64_t n_pairs, float magnitude, float* out) {
+__global__ void rope_angles(const int32_t* positions, const float* inv_freq, int64_t n, int64_t n_pairs,
+                            float magnitude, float* out) {
     const int64_t i = element();
     if (i >= n) return;
     const double angle = static_cast<double>(positions[i / n_pairs]) * static_cast<double>(inv_freq[i % n_pairs]);
@@ -37,7 +39,8 @@ __global__ void rope_angles(const int32_t* positions, const float* inv_freq, int
     out[2 * i + 1] = static_cast<float>(magnitude * sin(angle));
 }
 
-__global__ void rotate_pairs(const float* table, int64_t n, int64_t n_heads, int64_t head_dim, int64_t n_pairs, int32_t pairing, float* x) {
+__global__ void rotate_pairs(const float* table, int64_t n, int64_t n_heads, int64_t head_dim, int64_t n_pairs,
+                             int32_t pairing, float* x) {
     const int64_t i = element();
     if (i >= n) return;
     const int64_t pair = i % n_pairs, row = i / n_pairs;
@@ -61,7 +64,8 @@ __global__ void add_elements(const float* a, const float* b, int64_t n, float* o
 }
 
 template <int kType>
-__global__ void embed_rows(const uint8_t* table, int64_t n_rows, int64_t n_cols, const int32_t* ids, int64_t n, uint32_t* faults, float* out) {
+__global__ void embed_rows(const uint8_t* table, int64_t n_rows, int64_t n_cols, const int32_t* ids, int64_t n,
+                           uint32_t* faults, float* out) {
     const int64_t i = element();
     if (i >= n) return;
     const int32_t id = ids[i / n_cols];
@@ -91,7 +95,8 @@ __global__ void __launch_bounds__(kThreads) argmax_rows(const float* x, int64_t 
     for (int64_t i = threadIdx.x; i < n; i += kThreads) {
         const unsigned bits = __float_as_uint(x[i] == 0.f ? 0.f : x[i]);
         const unsigned rank = isnan(x[i]) ? 0u : bits >> 31 ? ~bits : bits | 0x80000000u;
-        const unsigned long long packed = static_cast<unsigned long long>(rank) << 32 | (0xffffffffu - static_cast<unsigned>(i));
+        const unsigned long long packed =
+            static_cast<unsigned long long>(rank) << 32 | (0xffffffffu - static_cast<unsigned>(i));
         best = packed > best ? packed : best;
     }
     for (int i = kWarp / 2; i > 0; i /= 2) {
@@ -110,16 +115,21 @@ constexpr size_t kReduceBytes = 32 * sizeof(unsigned long long);
 
 }  // namespace
 
-void rms_norm(Context& context, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps, float* out) {
-    launch(rms_norm_rows, static_cast<unsigned>(n_tokens), kThreads, kReduceBytes, context.stream(), x, weight, dim, eps, out);
+void rms_norm(Context& context, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps,
+              float* out) {
+    launch(rms_norm_rows, static_cast<unsigned>(n_tokens), kThreads, kReduceBytes, context.stream(), x, weight, dim,
+           eps, out);
 }
-void rope_table(Context& context, const int32_t* positions, const float* inv_freq, int64_t n_tokens, int64_t n_pairs, float magnitude, float* out) {
+void rope_table(Context& context, const int32_t* positions, const float* inv_freq, int64_t n_tokens, int64_t n_pairs,
+                float magnitude, float* out) {
     const int64_t n = n_tokens * n_pairs;
     launch(rope_angles, blocks_for(n), kThreads, 0, context.stream(), positions, inv_freq, n, n_pairs, magnitude, out);
 }
-void rope(Context& context, const float* table, int64_t n_tokens, int64_t n_heads, int64_t head_dim, int64_t n_pairs, int32_t pairing, float* x) {
+void rope(Context& context, const float* table, int64_t n_tokens, int64_t n_heads, int64_t head_dim, int64_t n_pairs,
+          int32_t pairing, float* x) {
     const int64_t n = n_tokens * n_heads * n_pairs;
-    launch(rotate_pairs, blocks_for(n), kThreads, 0, context.stream(), table, n, n_heads, head_dim, n_pairs, pairing, x);
+    launch(rotate_pairs, blocks_for(n), kThreads, 0, context.stream(), table, n, n_heads, head_dim, n_pairs, pairing,
+           x);
 }
 void swiglu(Context& context, const float* gate, const float* up, int64_t n, float* out) {
     launch(gate_and_multiply, blocks_for(n), kThreads, 0, context.stream(), gate, up, n, out);

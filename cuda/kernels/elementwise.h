@@ -5,7 +5,8 @@
 
 namespace kc::cuda {
 
-void rms_norm(Context& context, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps, float* out);
+void rms_norm(Context& context, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps,
+              float* out);
 void rope_table(Context& context, const int32_t* positions, const float* inv_freq, int64_t n_tokens, int64_t n_pairs,
                 float magnitude, float* out);
 void rope(Context& context, const float* table, int64_t n_tokens, int64_t n_heads, int64_t head_dim, int64_t n_pairs,

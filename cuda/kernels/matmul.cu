@@ -1,9 +1,11 @@
 // Purpose:  out = x . W^T for one to four matrices that share x, with bias and accumulation.
 // Shapes:   x [n_tokens, n_cols], W [n_rows, n_cols], out [n_tokens, n_rows].
 // Mapping:  a warp per row of W and tile of tokens; a lane takes every 32nd piece of the row (8 columns of floats, or a
-//           block of 32). Weights go straight from the file's layout to registers and meet all tokens of the tile there.
+//           block of 32). Weights go straight from the file's layout to registers and meet all tokens of the tile
+//           there.
 // Traffic:  bytes of W once per tile of 8 tokens + 4 * n_tokens * (n_cols + n_rows) * (2 for outputs that accumulate).
-// Numerics: x in 8 bits against weights in blocks: exact integer sums per block, times both scales, in float; else float.
+// Numerics: x in 8 bits against weights in blocks: exact integer sums per block, times both scales, in float; else
+// float.
 //           The order of the sums depends on n_cols only, never on tokens or tiles.
 #include "kernels/matmul.h"
 
@@ -14,8 +16,8 @@
 namespace kc::cuda {
 namespace {
 
-constexpr int kWarps = 4;       // rows a block
-constexpr int kTokenTile = 8;   // tokens that share a pass over the weights
+constexpr int kWarps = 4;      // rows a block
+constexpr int kTokenTile = 8;  // tokens that share a pass over the weights
 constexpr int kQuantThreads = 128;
 
 // The activations of one call.
@@ -36,8 +38,10 @@ struct Output {
     int32_t accumulate;
 };
 
-// A token's block of 32 by one warp: its largest element becomes 127. A block that holds a NaN or an infinity gets a NaN as scale.
-__global__ void __launch_bounds__(kQuantThreads) quantise(const float* x, int64_t x_stride, int64_t n_cols, int64_t n, int8_t* q, float* scale) {
+// A token's block of 32 by one warp: its largest element becomes 127. A block that holds a NaN or an infinity gets a
+// NaN as scale.
+__global__ void __launch_bounds__(kQuantThreads)
+    quantise(const float* x, int64_t x_stride, int64_t n_cols, int64_t n, int8_t* q, float* scale) {
     const int64_t block = static_cast<int64_t>(blockIdx.x) * (kQuantThreads / kWarp) + threadIdx.x / kWarp;
     const int64_t n_blocks = n_cols / kBlockWeights;
     const int lane = threadIdx.x % kWarp;
@@ -82,7 +86,8 @@ __device__ __forceinline__ ByteBlock load_block(const uint8_t* block) {
 }
 
 template <int kType>
-__device__ __forceinline__ void add_blocks_bytes(const uint8_t* row, const Input& input, int64_t token, int n_tokens, float (&sums)[kTokenTile]) {
+__device__ __forceinline__ void add_blocks_bytes(const uint8_t* row, const Input& input, int64_t token, int n_tokens,
+                                                 float (&sums)[kTokenTile]) {
     const int64_t n_blocks = input.n_cols / kBlockWeights;
     for (int64_t b = threadIdx.x % kWarp; b < n_blocks; b += kWarp) {
         const ByteBlock w = load_block<kType>(row + b * kBlockBytes<kType>);
@@ -106,12 +111,14 @@ __device__ __forceinline__ void add_blocks_bytes(const uint8_t* row, const Input
 }
 
 template <int kType>
-__device__ __forceinline__ void add_blocks_floats(const uint8_t* row, const Input& input, int64_t token, int n_tokens, float (&sums)[kTokenTile]) {
+__device__ __forceinline__ void add_blocks_floats(const uint8_t* row, const Input& input, int64_t token, int n_tokens,
+                                                  float (&sums)[kTokenTile]) {
     for (int64_t b = threadIdx.x % kWarp; b < input.n_cols / kBlockWeights; b += kWarp) {
         const ByteBlock w = load_block<kType>(row + b * kBlockBytes<kType>);
 #pragma unroll
         for (int i = 0; i < kBlockWeights; ++i) {
-            const float weight = fmaf(w.scale, static_cast<float>(static_cast<int8_t>(w.bytes[i / 4] >> (i % 4 * 8))), w.minimum);
+            const float weight =
+                fmaf(w.scale, static_cast<float>(static_cast<int8_t>(w.bytes[i / 4] >> (i % 4 * 8))), w.minimum);
 #pragma unroll
             for (int t = 0; t < kTokenTile; ++t) {
                 if (t >= n_tokens) break;
@@ -125,14 +132,16 @@ __device__ __forceinline__ void add_blocks_floats(const uint8_t* row, const Inpu
 template <int kType>
 __device__ __forceinline__ Halves8 load_columns(const uint8_t* row, int64_t c, int64_t n_cols) {
     Halves8 out;
-    if (kType == KC_TYPE_F16 && c + 8 <= n_cols && (reinterpret_cast<uintptr_t>(row + 2 * c) & 15) == 0) return load_halves8(row + 2 * c);
+    if (kType == KC_TYPE_F16 && c + 8 <= n_cols && (reinterpret_cast<uintptr_t>(row + 2 * c) & 15) == 0)
+        return load_halves8(row + 2 * c);
 #pragma unroll
     for (int i = 0; i < 8; ++i) out.x[i] = c + i < n_cols ? weight_at<kType>(row, c + i) : 0.f;
     return out;
 }
 
 template <int kType>
-__device__ __forceinline__ void add_columns(const uint8_t* row, const Input& input, int64_t token, int n_tokens, float (&sums)[kTokenTile]) {
+__device__ __forceinline__ void add_columns(const uint8_t* row, const Input& input, int64_t token, int n_tokens,
+                                            float (&sums)[kTokenTile]) {
     for (int64_t c = threadIdx.x % kWarp * 8; c < input.n_cols; c += kWarp * 8) {
         const Halves8 w = load_columns<kType>(row, c, input.n_cols);
 #pragma unroll
@@ -148,7 +157,7 @@ __device__ __forceinline__ void add_columns(const uint8_t* row, const Input& inp
 }
 
 template <int kType>
-__global__ void __launch_bounds__(kWarps * kWarp) multiply(Input input, Output output) {
+__global__ void __launch_bounds__(kWarps* kWarp) multiply(Input input, Output output) {
     const int64_t r = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
     if (r >= output.n_rows) return;  // a warp leaves together
     const int64_t token = static_cast<int64_t>(blockIdx.y) * kTokenTile;
@@ -156,8 +165,10 @@ __global__ void __launch_bounds__(kWarps * kWarp) multiply(Input input, Output o
     const uint8_t* row = output.weight + r * row_bytes<kType>(input.n_cols);
     float sums[kTokenTile] = {};
     if constexpr (kIsBlocked<kType>) {
-        if (input.q != nullptr) add_blocks_bytes<kType>(row, input, token, n_tokens, sums);
-        else add_blocks_floats<kType>(row, input, token, n_tokens, sums);
+        if (input.q != nullptr)
+            add_blocks_bytes<kType>(row, input, token, n_tokens, sums);
+        else
+            add_blocks_floats<kType>(row, input, token, n_tokens, sums);
     } else {
         add_columns<kType>(row, input, token, n_tokens, sums);
     }
@@ -185,23 +196,29 @@ void matmul_reserve(Context& context, int64_t n_tokens, int64_t n_cols) {
 }
 
 void matmul(Context& context, const kc_matmul_params& params) {
-    Input input = {params.x, params.x_stride ? params.x_stride : params.n_cols, nullptr, nullptr, params.n_tokens, params.n_cols};
+    Input input = {params.x,     params.x_stride ? params.x_stride : params.n_cols, nullptr, nullptr, params.n_tokens,
+                   params.n_cols};
     Input quantised = input;
     for (int32_t i = 0; i < params.n_outputs; ++i) {
         const kc_matmul_output& given = params.outputs[i];
         const bool in_bytes = is_blocked(given.weight.type) && context.activations() == KC_ACTIVATIONS_Q8;
         if (in_bytes && quantised.q == nullptr) {
-            auto* scratch = static_cast<uint8_t*>(context.matmul_scratch(quantised_bytes(params.n_tokens, params.n_cols)));
+            auto* scratch =
+                static_cast<uint8_t*>(context.matmul_scratch(quantised_bytes(params.n_tokens, params.n_cols)));
             auto* scale = reinterpret_cast<float*>(scratch + round_up(params.n_tokens * params.n_cols, 64));
             auto* q = reinterpret_cast<int8_t*>(scratch);
             const int64_t n = params.n_tokens * (params.n_cols / kBlockWeights);
-            launch(quantise, static_cast<unsigned>(ceil_div(n, kQuantThreads / kWarp)), kQuantThreads, 0, context.stream(),
-                   input.x, input.x_stride, input.n_cols, n, q, scale);
+            launch(quantise, static_cast<unsigned>(ceil_div(n, kQuantThreads / kWarp)), kQuantThreads, 0,
+                   context.stream(), input.x, input.x_stride, input.n_cols, n, q, scale);
             quantised.q = q;
             quantised.scale = scale;
         }
-        const Output output = {static_cast<const uint8_t*>(given.weight.data), given.bias, given.out, given.weight.n_rows,
-                               given.out_stride ? given.out_stride : given.weight.n_rows, given.accumulate};
+        const Output output = {static_cast<const uint8_t*>(given.weight.data),
+                               given.bias,
+                               given.out,
+                               given.weight.n_rows,
+                               given.out_stride ? given.out_stride : given.weight.n_rows,
+                               given.accumulate};
         // A grid has at most 65535 blocks in y.
         constexpr int64_t kMostTokens = int64_t{65535} * kTokenTile;
         for (int64_t token = 0; token < params.n_tokens; token += kMostTokens) {
@@ -211,7 +228,8 @@ void matmul(Context& context, const kc_matmul_params& params) {
             part.x += token * part.x_stride;
             if (part.q) part.q += token * part.n_cols, part.scale += token * (part.n_cols / kBlockWeights);
             into.out += token * into.out_stride;
-            const dim3 grid(static_cast<unsigned>(ceil_div(output.n_rows, kWarps)), static_cast<unsigned>(ceil_div(part.n_tokens, kTokenTile)));
+            const dim3 grid(static_cast<unsigned>(ceil_div(output.n_rows, kWarps)),
+                            static_cast<unsigned>(ceil_div(part.n_tokens, kTokenTile)));
             for_weight_type(given.weight.type, [&](auto type) {
                 launch(multiply<decltype(type)::value>, grid, kWarps * kWarp, 0, context.stream(), part, into);
             });

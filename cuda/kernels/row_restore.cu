@@ -1,8 +1,9 @@
 // Purpose:  the address of the exact row of every kept token; spilled rows come back through hot slots or staging.
 // Shapes:   kept [query, kv_head, kept_stride] to rows, the same shape; a row is [V] or [K, V] of one token and head.
-// Mapping:  resolve: a block per (query, KV head) looks up, evicts and writes the list of moves. fetch: a block per 16 moves,
-//           a warp per row, 16 bytes a lane straight from pinned memory: with 8 warps a block and many blocks, enough is in
-//           flight to cover the bus.
+// Mapping:  resolve: a block per (query, KV head) looks up, evicts and writes the list of moves. fetch: a block per 16
+// moves,
+//           a warp per row, 16 bytes a lane straight from pinned memory: with 8 warps a block and many blocks, enough
+//           is in flight to cover the bus.
 // Traffic:  rows missed * row_bytes over the bus and once more into fast memory; hot rows move nothing.
 // Numerics: bytes are moved as they are.
 #include "kernels/attention.h"
@@ -20,16 +21,18 @@ constexpr int kFetchThreads = 256;
 constexpr int kMovesPerBlock = 16;
 constexpr int64_t kStateHeadBytes = 64;
 
-// The directory of the hot rows of one sequence slot and KV head: which token lies in which slot, and when each was last
-// used, by steps that needed a spilled row. An empty slot has token -1 and stamp 0.
+// The directory of the hot rows of one sequence slot and KV head: which token lies in which slot, and when each was
+// last used, by steps that needed a spilled row. An empty slot has token -1 and stamp 0.
 struct HotRows {
     uint32_t* clock;
     int32_t* tokens;   // [n_slots]
     uint32_t* stamps;  // [n_slots]
     int32_t* order;    // [n_slots]: in which they are to be replaced
     __device__ HotRows(uint8_t* state, int n_slots)
-        : clock(reinterpret_cast<uint32_t*>(state)), tokens(reinterpret_cast<int32_t*>(state + kStateHeadBytes)),
-          stamps(reinterpret_cast<uint32_t*>(tokens + n_slots)), order(reinterpret_cast<int32_t*>(stamps + n_slots)) {}
+        : clock(reinterpret_cast<uint32_t*>(state)),
+          tokens(reinterpret_cast<int32_t*>(state + kStateHeadBytes)),
+          stamps(reinterpret_cast<uint32_t*>(tokens + n_slots)),
+          order(reinterpret_cast<int32_t*>(stamps + n_slots)) {}
 };
 
 struct Move {
@@ -48,8 +51,8 @@ struct Restore {
     int64_t state_bytes;
     int32_t kv_head_begin;
     uint8_t* staging;
-    Move* moves;      // [lists, kept_stride]
-    int32_t* n_moves; // [lists]
+    Move* moves;       // [lists, kept_stride]
+    int32_t* n_moves;  // [lists]
     const uint8_t** rows;
     int32_t* n_restored;
     int32_t* n_hot;
@@ -84,8 +87,11 @@ __global__ void __launch_bounds__(kResolveThreads) resolve(Restore a) {
     const kc_exact_store& exact = a.layer.exact;
     const int64_t list = static_cast<int64_t>(blockIdx.y) * a.layer.n_kv_heads + kv_head, at = list * a.kept_stride;
     const int n_kept = a.n_kept[list], n_slots = a.hot.rows ? a.hot.n_slots : 0;
-    const HotRows hot(n_slots ? a.hot.state + sequence.hot * a.hot.state_stride_bytes + kv_head * a.state_bytes : nullptr, n_slots);
-    uint8_t* hot_rows = n_slots ? a.hot.rows + sequence.hot * a.hot.hot_stride_bytes + int64_t{kv_head} * n_slots * exact.row_bytes : nullptr;
+    const HotRows hot(
+        n_slots ? a.hot.state + sequence.hot * a.hot.state_stride_bytes + kv_head * a.state_bytes : nullptr, n_slots);
+    uint8_t* hot_rows =
+        n_slots ? a.hot.rows + sequence.hot * a.hot.hot_stride_bytes + int64_t{kv_head} * n_slots * exact.row_bytes
+                : nullptr;
 
     // What lies in fast memory anyway.
     bool spilled = false;
@@ -105,7 +111,8 @@ __global__ void __launch_bounds__(kResolveThreads) resolve(Restore a) {
         return;
     }
     if (n_slots == 0) {
-        if (threadIdx.x == 0) atomicOr(a.faults, kFaultNoRoom), a.n_hot[list] = a.n_restored[list] = a.n_moves[list] = 0;
+        if (threadIdx.x == 0)
+            atomicOr(a.faults, kFaultNoRoom), a.n_hot[list] = a.n_restored[list] = a.n_moves[list] = 0;
         return;
     }
     // What is hot: stamped, so that it stays.
@@ -164,7 +171,8 @@ __global__ void __launch_bounds__(kResolveThreads) resolve(Restore a) {
             atomicOr(a.faults, kFaultNoRoom);
             to = hot_rows;
         }
-        const int64_t offset = exact.spill_offset_bytes + int64_t{~page.exact} * exact.spill_stride_bytes + (int64_t{kv_head} * kPageTokens + token) * exact.row_bytes;
+        const int64_t offset = exact.spill_offset_bytes + int64_t{~page.exact} * exact.spill_stride_bytes +
+                               (int64_t{kv_head} * kPageTokens + token) * exact.row_bytes;
         a.moves[at + miss] = {offset, to};
         a.rows[at + i] = to;
     }
@@ -175,9 +183,12 @@ __global__ void __launch_bounds__(kFetchThreads) fetch(Restore a) {
     const int64_t list = static_cast<int64_t>(blockIdx.z) * a.layer.n_kv_heads + a.kv_head_begin + blockIdx.y;
     const int n = a.n_moves[list], n_pieces = static_cast<int>(a.layer.exact.row_bytes / 16);
     const int first = static_cast<int>(blockIdx.x) * kMovesPerBlock;
-    for (int m = first + static_cast<int>(threadIdx.x) / kWarp; m < n && m < first + kMovesPerBlock; m += kFetchThreads / kWarp) {
+    for (int m = first + static_cast<int>(threadIdx.x) / kWarp; m < n && m < first + kMovesPerBlock;
+         m += kFetchThreads / kWarp) {
         const Move move = a.moves[list * a.kept_stride + m];
-        for (int i = threadIdx.x % kWarp; i < n_pieces; i += kWarp) reinterpret_cast<uint4*>(move.to)[i] = *reinterpret_cast<const uint4*>(a.home.at(move.offset_bytes + 16 * i));
+        for (int i = threadIdx.x % kWarp; i < n_pieces; i += kWarp)
+            reinterpret_cast<uint4*>(move.to)[i] =
+                *reinterpret_cast<const uint4*>(a.home.at(move.offset_bytes + 16 * i));
     }
 }
 
@@ -191,15 +202,19 @@ __global__ void drop_slots(kc_hot_store hot, int64_t state_bytes, int32_t slot, 
 
 }  // namespace
 
-uint64_t hot_state_bytes(int32_t n_slots) { return static_cast<uint64_t>(round_up(kStateHeadBytes + 12 * int64_t{n_slots}, 64)); }
+uint64_t hot_state_bytes(int32_t n_slots) {
+    return static_cast<uint64_t>(round_up(kStateHeadBytes + 12 * int64_t{n_slots}, 64));
+}
 
 void hot_drop(Context& context, const kc_hot_store& hot, int32_t n_kv_heads, int32_t slot, int32_t first_token) {
-    launch(drop_slots, static_cast<unsigned>(n_kv_heads), 256, 0, context.stream(), hot, static_cast<int64_t>(hot_state_bytes(hot.n_slots)), slot, first_token);
+    launch(drop_slots, static_cast<unsigned>(n_kv_heads), 256, 0, context.stream(), hot,
+           static_cast<int64_t>(hot_state_bytes(hot.n_slots)), slot, first_token);
 }
 
 uint64_t row_restore_scratch_bytes(Context&, const kc_layer_view& layer, int64_t n_queries, int64_t kept_stride) {
     const int64_t n_lists = n_queries * layer.n_kv_heads;
-    return static_cast<uint64_t>(round_up(n_lists * 4, 64) + n_lists * kept_stride * static_cast<int64_t>(sizeof(Move)));
+    return static_cast<uint64_t>(round_up(n_lists * 4, 64) +
+                                 n_lists * kept_stride * static_cast<int64_t>(sizeof(Move)));
 }
 
 void row_restore(Context& context, const kc_row_restore_params& params) {
@@ -225,10 +240,12 @@ void row_restore(Context& context, const kc_row_restore_params& params) {
     restore.n_restored = params.n_restored;
     restore.n_hot = params.n_hot;
     restore.faults = context.faults();
-    const auto heads = static_cast<unsigned>(wave.kv_head_end - wave.kv_head_begin), queries = static_cast<unsigned>(wave.n_queries);
+    const auto heads = static_cast<unsigned>(wave.kv_head_end - wave.kv_head_begin),
+               queries = static_cast<unsigned>(wave.n_queries);
     launch(resolve, dim3(heads, queries), kResolveThreads, sizeof(Shared), context.stream(), restore);
     if (!params.hot) return;
-    launch(fetch, dim3(static_cast<unsigned>(ceil_div(params.kept_stride, kMovesPerBlock)), heads, queries), kFetchThreads, 0, context.stream(), restore);
+    launch(fetch, dim3(static_cast<unsigned>(ceil_div(params.kept_stride, kMovesPerBlock)), heads, queries),
+           kFetchThreads, 0, context.stream(), restore);
 }
 
 }  // namespace kc::cuda

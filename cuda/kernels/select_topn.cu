@@ -1,8 +1,10 @@
-// Purpose:  per query and KV head the tokens that count exactly: sinks, recent ones, the n_keep best, and more until the bounds hold.
-// Shapes:   weights [n_queries, n_q_heads, token_stride] to kept [n_queries, n_kv_heads, kept_stride], ascending.
-// Mapping:  a block per (query, KV head). The n best of any number of candidates by radix selection: four histograms of 8
+// Purpose:  per query and KV head the tokens that count exactly: sinks, recent ones, the n_keep best, and more until
+// the bounds hold. Shapes:   weights [n_queries, n_q_heads, token_stride] to kept [n_queries, n_kv_heads, kept_stride],
+// ascending. Mapping:  a block per (query, KV head). The n best of any number of candidates by radix selection: four
+// histograms of 8
 //           bits find the n-th largest weight and how many of its equals (lowest index first) belong.
-// Traffic:  group * tokens * 4 bytes of weights twice + tokens * 5 bytes of ranks and marks, six times; all but the first
+// Traffic:  group * tokens * 4 bytes of weights twice + tokens * 5 bytes of ranks and marks, six times; all but the
+// first
 //           reading of it from the second-level cache.
 // Numerics: ranks are exact; the group's weight is one chain of fused multiply-adds over its heads; tails are summed in
 //           double in a fixed order.
@@ -101,7 +103,8 @@ struct List {
         __syncthreads();
     }
 
-    // The n-th largest rank, and how many candidates of just that rank are among the n best; all, where there are fewer.
+    // The n-th largest rank, and how many candidates of just that rank are among the n best; all, where there are
+    // fewer.
     __device__ void find_threshold(int n) const {
         unsigned prefix = 0;
         int wanted = n;
@@ -110,7 +113,8 @@ struct List {
             __syncthreads();
             for (int i = threadIdx.x; i < n_tokens; i += kThreads) {
                 const unsigned rank = ranks[i];
-                if (rank != kNoCandidate && (shift == 24 || rank >> (shift + 8) == prefix)) atomicAdd(&shared().buckets[rank >> shift & 255], 1);
+                if (rank != kNoCandidate && (shift == 24 || rank >> (shift + 8) == prefix))
+                    atomicAdd(&shared().buckets[rank >> shift & 255], 1);
             }
             __syncthreads();
             if (threadIdx.x == 0) {
@@ -177,8 +181,8 @@ struct List {
         __syncthreads();
     }
 
-    // The fewest further candidates, in the order of the group's weight, that make the bounds hold: what lies outside only
-    // shrinks as more are kept, so halving finds the first number. Returns whether the bounds hold.
+    // The fewest further candidates, in the order of the group's weight, that make the bounds hold: what lies outside
+    // only shrinks as more are kept, so halving finds the first number. Returns whether the bounds hold.
     __device__ bool grow(int n_more, float* tail, float* error) const {
         if (measure(tail, error)) return true;
         int n_candidates = 0;
@@ -197,8 +201,10 @@ struct List {
             const int middle = low + (high - low) / 2;
             unmark(kChosen);
             mark_best(middle, kChosen);
-            if (measure(tail, error)) high = middle;
-            else low = middle;
+            if (measure(tail, error))
+                high = middle;
+            else
+                low = middle;
         }
         unmark(kChosen);
         mark_best(high, kChosen);
@@ -211,7 +217,8 @@ __global__ void __launch_bounds__(kThreads) select_list(Select a) {
     const kc_query_view query = a.frame.queries[blockIdx.y];
     const int group = a.layer.n_q_heads / a.layer.n_kv_heads;
     const int64_t at = static_cast<int64_t>(blockIdx.y) * a.layer.n_kv_heads + kv_head, head = at * group;
-    const int n_visible = query.n_visible, n_sink = min(a.n_sink, n_visible), recent = max(n_sink, n_visible - a.n_recent);
+    const int n_visible = query.n_visible, n_sink = min(a.n_sink, n_visible),
+              recent = max(n_sink, n_visible - a.n_recent);
     const List list = {a,
                        a.weights + head * a.token_stride,
                        a.mass + head,
@@ -266,11 +273,30 @@ void select_topn(Context& context, const kc_select_topn_params& params) {
     const kc_layer_view& layer = *wave.layer;
     auto* ranks = static_cast<unsigned*>(params.scratch);
     auto* marks = reinterpret_cast<uint8_t*>(ranks + int64_t{wave.n_queries} * layer.n_kv_heads * wave.token_stride);
-    const Select select = {layer, context.frames().upload(wave), params.weights, params.mass, wave.token_stride, params.kept_stride,
-                           wave.n_sink, wave.n_recent, wave.kv_head_begin, params.select, params.n_keep, params.n_keep_max,
-                           params.max_tail, params.max_error, ranks, marks, params.kept, params.n_kept, params.n_selected,
-                           params.tail, params.error, params.missed};
-    const dim3 grid(static_cast<unsigned>(wave.kv_head_end - wave.kv_head_begin), static_cast<unsigned>(wave.n_queries));
+    const Select select = {layer,
+                           context.frames().upload(wave),
+                           params.weights,
+                           params.mass,
+                           wave.token_stride,
+                           params.kept_stride,
+                           wave.n_sink,
+                           wave.n_recent,
+                           wave.kv_head_begin,
+                           params.select,
+                           params.n_keep,
+                           params.n_keep_max,
+                           params.max_tail,
+                           params.max_error,
+                           ranks,
+                           marks,
+                           params.kept,
+                           params.n_kept,
+                           params.n_selected,
+                           params.tail,
+                           params.error,
+                           params.missed};
+    const dim3 grid(static_cast<unsigned>(wave.kv_head_end - wave.kv_head_begin),
+                    static_cast<unsigned>(wave.n_queries));
     launch(select_list, grid, kThreads, sizeof(Shared), context.stream(), select);
 }
 

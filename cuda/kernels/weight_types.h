@@ -13,7 +13,10 @@ namespace kc::cuda {
 constexpr int kBlockWeights = 32;
 
 template <int kType>
-constexpr int kBlockBytes = kType == KC_TYPE_Q8_0 ? 34 : kType == KC_TYPE_Q4_0 ? 18 : kType == KC_TYPE_Q4_1 ? 20 : 0;
+constexpr int kBlockBytes = kType == KC_TYPE_Q8_0   ? 34
+                            : kType == KC_TYPE_Q4_0 ? 18
+                            : kType == KC_TYPE_Q4_1 ? 20
+                                                    : 0;
 template <int kType>
 constexpr bool kIsBlocked = kBlockBytes<kType> != 0;
 
@@ -52,13 +55,20 @@ __device__ __forceinline__ float weight_at(const uint8_t* row, int64_t c) {
 template <class F>
 void for_weight_type(int32_t type, F&& f) {
     switch (type) {
-        case KC_TYPE_F32: return f(std::integral_constant<int, KC_TYPE_F32>());
-        case KC_TYPE_F16: return f(std::integral_constant<int, KC_TYPE_F16>());
-        case KC_TYPE_BF16: return f(std::integral_constant<int, KC_TYPE_BF16>());
-        case KC_TYPE_Q8_0: return f(std::integral_constant<int, KC_TYPE_Q8_0>());
-        case KC_TYPE_Q4_0: return f(std::integral_constant<int, KC_TYPE_Q4_0>());
-        case KC_TYPE_Q4_1: return f(std::integral_constant<int, KC_TYPE_Q4_1>());
-        default: fail(KC_ERR_UNSUPPORTED, "weights of type %d are not offered by the CUDA backend", type);
+        case KC_TYPE_F32:
+            return f(std::integral_constant<int, KC_TYPE_F32>());
+        case KC_TYPE_F16:
+            return f(std::integral_constant<int, KC_TYPE_F16>());
+        case KC_TYPE_BF16:
+            return f(std::integral_constant<int, KC_TYPE_BF16>());
+        case KC_TYPE_Q8_0:
+            return f(std::integral_constant<int, KC_TYPE_Q8_0>());
+        case KC_TYPE_Q4_0:
+            return f(std::integral_constant<int, KC_TYPE_Q4_0>());
+        case KC_TYPE_Q4_1:
+            return f(std::integral_constant<int, KC_TYPE_Q4_1>());
+        default:
+            fail(KC_ERR_UNSUPPORTED, "weights of type %d are not offered by the CUDA backend", type);
     }
 }
 

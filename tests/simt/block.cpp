@@ -17,7 +17,8 @@
 // The shared window of the block that runs. Kernels declare it as `extern __shared__ ... shared_window[]`.
 alignas(128) unsigned char shared_window[228 * 1024];
 
-// simt_switch(from, to): saves the callee's registers on the running stack, its top in *from, and goes on where `to` stopped.
+// simt_switch(from, to): saves the callee's registers on the running stack, its top in *from, and goes on where `to`
+// stopped.
 extern "C" void simt_switch(void** from, void* to);
 asm(R"(
 .text
@@ -124,7 +125,8 @@ void fiber_main() {
     Warp& warp = own_warp();
     ++warp.n_returned;
     if (warp.n_arrived > 0) {
-        defect("divergent warp: thread %u returned while others of its warp wait at %s", self->linear, at(warp.site).c_str());
+        defect("divergent warp: thread %u returned while others of its warp wait at %s", self->linear,
+               at(warp.site).c_str());
     }
     back_to_scheduler();
     std::abort();  // a finished fiber is never resumed
@@ -181,18 +183,19 @@ void run_block() {
 uint32_t arrive_warp(unsigned mask, const Site& site, bool orders_memory) {
     Warp& warp = own_warp();
     const unsigned all = warp.n_lanes == 32 ? 0xffffffffu : (1u << warp.n_lanes) - 1;
-    if ((mask & all) != all) defect("warp operation at %s with mask %08x: only whole warps are supported", at(site).c_str(), mask);
+    if ((mask & all) != all)
+        defect("warp operation at %s with mask %08x: only whole warps are supported", at(site).c_str(), mask);
     if (warp.n_arrived == 0) {
         warp.site = site;
     } else if (!(warp.site == site)) {
-        defect("divergent warp: thread %u is at %s while others of its warp wait at %s", current->linear, at(site).c_str(),
-               at(warp.site).c_str());
+        defect("divergent warp: thread %u is at %s while others of its warp wait at %s", current->linear,
+               at(site).c_str(), at(warp.site).c_str());
     }
     const uint32_t generation = warp.generation;
     if (++warp.n_arrived < warp.n_lanes) {
         if (warp.n_returned > 0) {
-            defect("divergent warp: thread %u waits at %s, but other threads of its warp have returned", current->linear,
-                   at(site).c_str());
+            defect("divergent warp: thread %u waits at %s, but other threads of its warp have returned",
+                   current->linear, at(site).c_str());
         }
         current->state = State::at_warp;
         current->site = site;
@@ -202,7 +205,8 @@ uint32_t arrive_warp(unsigned mask, const Site& site, bool orders_memory) {
         ++warp.generation;
         warp.ballots[warp.generation % 2] = 0;
         if (orders_memory) ++warp.epoch;
-        for (uint32_t i = current->linear / 32 * 32; i < current->linear / 32 * 32 + warp.n_lanes; ++i) fibers[i].state = State::ready;
+        for (uint32_t i = current->linear / 32 * 32; i < current->linear / 32 * 32 + warp.n_lanes; ++i)
+            fibers[i].state = State::ready;
     }
     return generation;
 }
@@ -218,8 +222,8 @@ int lane() { return static_cast<int>(current->linear % 32); }
 int block_barrier(Vote vote, int predicate, const char* file, int line) {
     const Site site{file, line};
     if (block.n_live < block.n_threads) {
-        defect("divergent barrier: thread %u waits at %s, but other threads of its block have returned", current->linear,
-               at(site).c_str());
+        defect("divergent barrier: thread %u waits at %s, but other threads of its block have returned",
+               current->linear, at(site).c_str());
     }
     if (block.n_arrived == 0) {
         block.site = site;
@@ -276,21 +280,20 @@ bool in_shared(uintptr_t address) { return address - shared_base() < sizeof shar
 uintptr_t shared_base() { return reinterpret_cast<uintptr_t>(shared_window); }
 uint32_t shared_bytes() { return static_cast<uint32_t>(block.shared_bytes); }
 
-Place place() {
-    return {block.linear, current->linear, block.epoch, warps[current->linear / 32].epoch, block.serial};
-}
+Place place() { return {block.linear, current->linear, block.epoch, warps[current->linear / 32].epoch, block.serial}; }
 
 std::string describe_place() {
     if (!current) return "";
     char text[160];
-    std::snprintf(text, sizeof text, ", block (%u, %u, %u), thread (%u, %u, %u)", block.index.x, block.index.y, block.index.z,
-                  current->index.x, current->index.y, current->index.z);
+    std::snprintf(text, sizeof text, ", block (%u, %u, %u), thread (%u, %u, %u)", block.index.x, block.index.y,
+                  block.index.z, current->index.x, current->index.y, current->index.z);
     return text;
 }
 
 void run_grid(dim3 grid, dim3 size, size_t n_shared_bytes, Invoke invoke, void* kernel, void** arguments) {
     if (!stacks) {
-        void* room = mmap(nullptr, kMaxThreads * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* room = mmap(nullptr, kMaxThreads * kStackBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (room == MAP_FAILED) std::abort();
         stacks = static_cast<unsigned char*>(room);
         for (uint32_t i = 0; i < kMaxThreads; ++i) mprotect(stack_of(i), 4096, PROT_NONE);
@@ -298,7 +301,8 @@ void run_grid(dim3 grid, dim3 size, size_t n_shared_bytes, Invoke invoke, void* 
     static std::vector<uint32_t> order;
     order.resize(static_cast<size_t>(grid.x) * grid.y * grid.z);
     std::iota(order.begin(), order.end(), 0u);
-    for (size_t i = order.size(); seed() && i > 1; --i) std::swap(order[i - 1], order[choose(static_cast<uint32_t>(i))]);
+    for (size_t i = order.size(); seed() && i > 1; --i)
+        std::swap(order[i - 1], order[choose(static_cast<uint32_t>(i))]);
     for (const uint32_t linear : order) {
         block = {};
         block.index = {linear % grid.x, linear / grid.x % grid.y, linear / (grid.x * grid.y)};

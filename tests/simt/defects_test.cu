@@ -153,8 +153,10 @@ void blocks_exchange(bool planted) {
 }
 __global__ void tally(int* x, int atomically) {
     if (threadIdx.x != 0) return;
-    if (atomically) atomicAdd(x, 1);
-    else *x += 1;
+    if (atomically)
+        atomicAdd(x, 1);
+    else
+        *x += 1;
 }
 void plain_counter(bool planted) {
     int* x = on_device<int>(1);
@@ -305,7 +307,8 @@ int main() {
     }
     int status;
     const Case neighbour = {"host write beside a copy", host_overwrites_in_flight, ""};
-    if (run(neighbour, false, 1, &status); status != 0) ++n_failed, std::puts("a write beside a held range was condemned");
+    if (run(neighbour, false, 1, &status); status != 0)
+        ++n_failed, std::puts("a write beside a held range was condemned");
     std::printf("defects: %zu kinds, %d failures\n", sizeof cases / sizeof *cases, n_failed);
     return n_failed != 0;
 }

@@ -6,12 +6,12 @@
 
 #include "device/launch.h"
 
-#define EXPECT(condition)                                                              \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
+#define EXPECT(condition)                                                                 \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
             std::fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #condition); \
-            std::exit(1);                                                              \
-        }                                                                              \
+            std::exit(1);                                                                 \
+        }                                                                                 \
     } while (0)
 
 template <class T>

@@ -116,8 +116,8 @@ __global__ void through_half(const float* x, float* out, int n) {
 
 void rounds_to_half() {
     const std::vector<float> x = {1.f, 1.0004883f, 1.00048828125f, 65504.f, 65520.f, 6e-8f, 2.9e-8f, -0.1f, 6.1e-5f};
-    const std::vector<float> expected = {1.f,      1.f,  1.f, 65504.f, INFINITY, 5.9604645e-8f, 0.f,
-                                         -0.099975586f, 6.097555e-5f};
+    const std::vector<float> expected = {1.f,           1.f, 1.f,           65504.f,     INFINITY,
+                                         5.9604645e-8f, 0.f, -0.099975586f, 6.097555e-5f};
     float *dx = on_device<float>(9), *dout = on_device<float>(9);
     cudaMemcpy(dx, x.data(), 36, cudaMemcpyHostToDevice);
     launch(through_half, 1, 32, 0, stream, dx, dout, 9);

@@ -2,7 +2,8 @@
 //
 //   memory.cpp   arenas, allocations, page protection          shadow.cpp   what every byte went through; the judge
 //   block.cpp    one block of threads as fibers                 hooks.cpp    loads and stores report here
-//   streams.cpp  work, order, events, graphs                    runtime.cpp  CUDA's API     report.cpp  the last sentence
+//   streams.cpp  work, order, events, graphs                    runtime.cpp  CUDA's API     report.cpp  the last
+//   sentence
 #pragma once
 
 #include <cstddef>

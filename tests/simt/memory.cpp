@@ -87,7 +87,8 @@ void reserve() {
     if (arena_base) return;
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     void* room = mmap(nullptr, 2 * kArenaBytes, PROT_NONE, flags, -1, 0);
-    void* table = mmap(nullptr, 2 * kArenaBytes / kGranuleBytes * sizeof(uint32_t), PROT_READ | PROT_WRITE, flags, -1, 0);
+    void* table =
+        mmap(nullptr, 2 * kArenaBytes / kGranuleBytes * sizeof(uint32_t), PROT_READ | PROT_WRITE, flags, -1, 0);
     if (room == MAP_FAILED || table == MAP_FAILED) {
         std::perror("simt: cannot reserve the arenas");
         std::abort();
@@ -124,11 +125,13 @@ void* allocate(Space space, size_t n_bytes) {
 
 bool release(Space space, void* memory) {
     const Allocation* found = find_allocation(reinterpret_cast<uintptr_t>(memory));
-    if (!found || found->space != space || found->freed || found->base != reinterpret_cast<uintptr_t>(memory)) return false;
+    if (!found || found->space != space || found->freed || found->base != reinterpret_cast<uintptr_t>(memory))
+        return false;
     Allocation& allocation = allocations[allocation_number(found) - 1];
     for (const Hold& hold : holds) {
         if (hold.begin < allocation.base + allocation.n_bytes && hold.end > allocation.base) {
-            defect("pinned memory %p (%zu bytes) is freed while a copy that uses it is pending", memory, allocation.n_bytes);
+            defect("pinned memory %p (%zu bytes) is freed while a copy that uses it is pending", memory,
+                   allocation.n_bytes);
         }
     }
     allocation.freed = true;

@@ -59,7 +59,8 @@ void defect(const char* format, ...) {
     std::vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     std::fprintf(stderr, "simt: %s\n", text);
-    if (running) std::fprintf(stderr, "simt: in %s%s\n", describe_work(running_number()).c_str(), describe_place().c_str());
+    if (running)
+        std::fprintf(stderr, "simt: in %s%s\n", describe_work(running_number()).c_str(), describe_place().c_str());
     std::fprintf(stderr, "simt: KCACHE_SIMT_SEED=%llu repeats it\n", static_cast<unsigned long long>(the_seed));
     std::fflush(stderr);
     std::abort();

@@ -43,16 +43,26 @@ bool is_pinned_or_device(const void* p) { return find_allocation(reinterpret_cas
 
 const char* cudaGetErrorName(cudaError_t error) {
     switch (error) {
-        case cudaSuccess: return "cudaSuccess";
-        case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
-        case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-        case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
-        case cudaErrorNoDevice: return "cudaErrorNoDevice";
-        case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
-        case cudaErrorNotReady: return "cudaErrorNotReady";
-        case cudaErrorLaunchOutOfResources: return "cudaErrorLaunchOutOfResources";
-        case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
-        case cudaErrorStreamCaptureUnjoined: return "cudaErrorStreamCaptureUnjoined";
+        case cudaSuccess:
+            return "cudaSuccess";
+        case cudaErrorInvalidValue:
+            return "cudaErrorInvalidValue";
+        case cudaErrorMemoryAllocation:
+            return "cudaErrorMemoryAllocation";
+        case cudaErrorInsufficientDriver:
+            return "cudaErrorInsufficientDriver";
+        case cudaErrorNoDevice:
+            return "cudaErrorNoDevice";
+        case cudaErrorInvalidDevice:
+            return "cudaErrorInvalidDevice";
+        case cudaErrorNotReady:
+            return "cudaErrorNotReady";
+        case cudaErrorLaunchOutOfResources:
+            return "cudaErrorLaunchOutOfResources";
+        case cudaErrorStreamCaptureUnsupported:
+            return "cudaErrorStreamCaptureUnsupported";
+        case cudaErrorStreamCaptureUnjoined:
+            return "cudaErrorStreamCaptureUnjoined";
     }
     return "unknown error";
 }
@@ -87,7 +97,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     cudaDeviceProp p;
     const cudaError_t error = cudaGetDeviceProperties(&p, device);
     if (error != cudaSuccess) return error;
-    *value = attribute == cudaDevAttrMultiProcessorCount ? p.multiProcessorCount : static_cast<int>(p.sharedMemPerBlockOptin);
+    *value = attribute == cudaDevAttrMultiProcessorCount ? p.multiProcessorCount
+                                                         : static_cast<int>(p.sharedMemPerBlockOptin);
     return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {
@@ -110,7 +121,9 @@ static cudaError_t release_in(Space space, void* memory) {
 }
 cudaError_t cudaMalloc(void** memory, size_t n_bytes) { return allocate_in(Space::device, memory, n_bytes); }
 cudaError_t cudaFree(void* memory) { return release_in(Space::device, memory); }
-cudaError_t cudaHostAlloc(void** memory, size_t n_bytes, unsigned) { return allocate_in(Space::pinned, memory, n_bytes); }
+cudaError_t cudaHostAlloc(void** memory, size_t n_bytes, unsigned) {
+    return allocate_in(Space::pinned, memory, n_bytes);
+}
 cudaError_t cudaFreeHost(void* memory) { return release_in(Space::pinned, memory); }
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
     LOCK;
@@ -264,7 +277,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
     LOCK;
-    if (!is_stream(stream) || !stream->capture || stream->capture->lanes[stream] != 0) return done(cudaErrorInvalidValue);
+    if (!is_stream(stream) || !stream->capture || stream->capture->lanes[stream] != 0)
+        return done(cudaErrorInvalidValue);
     Graph* graph = stream->capture;
     for (const auto& [member, lane] : graph->lanes) member->capture = nullptr;
     --n_captures;
@@ -343,7 +357,8 @@ cudaError_t simt::launch(void* kernel, Invoke invoke, void** arguments, const si
         return done(cudaErrorInvalidValue);
     }
     const auto allowed = shared_allowed.find(kernel);
-    if (shared_bytes > (allowed == shared_allowed.end() ? 48 * 1024 : allowed->second)) return done(cudaErrorInvalidValue);
+    if (shared_bytes > (allowed == shared_allowed.end() ? 48 * 1024 : allowed->second))
+        return done(cudaErrorInvalidValue);
     Work work;
     work.kind = WorkKind::kernel;
     work.kernel = kernel;

@@ -1,4 +1,5 @@
-// The runtime: work runs late and in every order that the program allows, graphs replay what was captured, memory has limits.
+// The runtime: work runs late and in every order that the program allows, graphs replay what was captured, memory has
+// limits.
 #include <set>
 #include <vector>
 
@@ -25,7 +26,8 @@ int read_int(const int* device) {
     return value;
 }
 
-// Two streams without an order between them: over some seeds both orders are seen; one stream keeps its own order always.
+// Two streams without an order between them: over some seeds both orders are seen; one stream keeps its own order
+// always.
 void mixes_streams() {
     std::set<std::vector<int>> orders;
     for (uint64_t seed = 1; seed <= 40; ++seed) {
@@ -83,7 +85,8 @@ void waits_for_events() {
     }
 }
 
-// A capture with a second stream that forks off and joins; replayed, it computes the same again, on other data in between.
+// A capture with a second stream that forks off and joins; replayed, it computes the same again, on other data in
+// between.
 void replays_graphs() {
     for (uint64_t seed = 1; seed <= 20; ++seed) {
         simt::set_seed(seed);

@@ -1,6 +1,7 @@
 // What the machine remembers of every word of device, pinned and shared memory, and the rules it judges accesses by.
 //
-// A word of 4 bytes has one cell: which bytes were ever written, who wrote it last, who read it last. An access is wrong
+// A word of 4 bytes has one cell: which bytes were ever written, who wrote it last, who read it last. An access is
+// wrong
 //   - outside a live allocation, in another thread's local memory, or in memory of the host;
 //   - when it reads a byte of device or shared memory that nothing wrote;
 //   - when it and an earlier access to the same byte, one of them a write, are not ordered:
@@ -39,8 +40,8 @@ struct Cell {
     uint32_t reader_warp_epoch;
     uint16_t writer_thread;
     uint16_t reader_thread;
-    uint8_t written;  // bytes that hold something
-    uint8_t writer_mask;     // bytes of the last write
+    uint8_t written;      // bytes that hold something
+    uint8_t writer_mask;  // bytes of the last write
     uint8_t reader_mask;
     bool writer_atomic;
     Several readers;  // since the last barrier that lay between reads
@@ -75,9 +76,9 @@ const char* verb(Access access) {
 
 std::string describe_thread(uint32_t thread) { return "thread " + std::to_string(thread); }
 
-
 // Is an earlier access of the same work (or block, for shared memory) unordered with this one?
-bool unordered(const Place& here, uint32_t block, uint32_t thread, uint32_t epoch, uint32_t warp_epoch, Several several, bool shared) {
+bool unordered(const Place& here, uint32_t block, uint32_t thread, uint32_t epoch, uint32_t warp_epoch, Several several,
+               bool shared) {
     if (!shared && block != here.block) return true;
     if (epoch != here.block_epoch) return false;
     if (several == Several::in_block || thread / 32 != here.thread / 32) return true;
@@ -85,8 +86,8 @@ bool unordered(const Place& here, uint32_t block, uint32_t thread, uint32_t epoc
     return shared && warp_epoch == here.warp_epoch;
 }
 
-void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shared, bool check_written, uintptr_t address,
-           size_t n_bytes, Access access, const void* code) {
+void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shared, bool check_written,
+           uintptr_t address, size_t n_bytes, Access access, const void* code) {
     if (access != Access::write && check_written && (cell.written & mask) != mask) {
         wrong(address, n_bytes, access, code, "nothing was ever written there");
     }
@@ -94,9 +95,11 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
     if (cell.writer && (cell.writer_mask & mask) && !(atomic && cell.writer_atomic)) {
         if (cell.writer != work) {
             if (!shared && !happened_before(cell.writer)) {
-                wrong(address, n_bytes, access, code, "written by " + describe_work(cell.writer) + ", and nothing orders the two");
+                wrong(address, n_bytes, access, code,
+                      "written by " + describe_work(cell.writer) + ", and nothing orders the two");
             }
-        } else if (current && unordered(here, cell.writer_block, cell.writer_thread, cell.writer_epoch, cell.writer_warp_epoch, Several::no, shared)) {
+        } else if (current && unordered(here, cell.writer_block, cell.writer_thread, cell.writer_epoch,
+                                        cell.writer_warp_epoch, Several::no, shared)) {
             wrong(address, n_bytes, access, code,
                   cell.writer_block != here.block
                       ? "block " + std::to_string(cell.writer_block) + " wrote it, and blocks have no order"
@@ -106,12 +109,15 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
     if (access != Access::read && cell.reader && (cell.reader_mask & mask)) {
         if (cell.reader != work) {
             if (!shared && !happened_before(cell.reader)) {
-                wrong(address, n_bytes, access, code, "read by " + describe_work(cell.reader) + ", and nothing orders the two");
+                wrong(address, n_bytes, access, code,
+                      "read by " + describe_work(cell.reader) + ", and nothing orders the two");
             }
-        } else if (current && unordered(here, cell.reader_block, cell.reader_thread, cell.reader_epoch, cell.reader_warp_epoch, cell.readers, shared)) {
+        } else if (current && unordered(here, cell.reader_block, cell.reader_thread, cell.reader_epoch,
+                                        cell.reader_warp_epoch, cell.readers, shared)) {
             wrong(address, n_bytes, access, code,
-                  cell.reader_block != here.block ? "another block read it, and blocks have no order"
-                                                  : describe_thread(cell.reader_thread) + " read it, and no barrier lies between");
+                  cell.reader_block != here.block
+                      ? "another block read it, and blocks have no order"
+                      : describe_thread(cell.reader_thread) + " read it, and no barrier lies between");
         }
     }
     if (access == Access::read) {
@@ -181,8 +187,8 @@ void check_shared(uintptr_t address, size_t n_bytes, Access access, const void* 
     const Place here = place();
     if (address + n_bytes > shared_base() + shared_bytes()) {
         wrong(address, n_bytes, access, code,
-              "byte " + std::to_string(address - shared_base()) + " of a shared window of " + std::to_string(shared_bytes()) +
-                  " bytes");
+              "byte " + std::to_string(address - shared_base()) + " of a shared window of " +
+                  std::to_string(shared_bytes()) + " bytes");
     }
     const size_t n_words = (shared_bytes() + 3) / 4;
     if (shared_cells.size() < n_words) {
@@ -212,29 +218,33 @@ void check_access(uintptr_t address, size_t n_bytes, Access access, const void* 
     if (!allocation) {
         if (!current) return;  // the host's side of a copy
         if (access == Access::read && (in_parameters(address, n_bytes) || in_constants(address, n_bytes))) return;
-        wrong(address, n_bytes, access, code,
-              in_any_stack(address) ? "local memory of another thread" : "memory of the host, not allocated for devices");
+        wrong(
+            address, n_bytes, access, code,
+            in_any_stack(address) ? "local memory of another thread" : "memory of the host, not allocated for devices");
     }
     if (allocation->freed) {
-        wrong(address, n_bytes, access, code, "allocation " + std::to_string(allocation_number(allocation)) + " was freed");
+        wrong(address, n_bytes, access, code,
+              "allocation " + std::to_string(allocation_number(allocation)) + " was freed");
     }
     if (address + n_bytes > allocation->base + allocation->n_bytes) {
         wrong(address, n_bytes, access, code,
               std::to_string(address - allocation->base) + " bytes into allocation " +
-                  std::to_string(allocation_number(allocation)) + " of " + std::to_string(allocation->n_bytes) + " bytes");
+                  std::to_string(allocation_number(allocation)) + " of " + std::to_string(allocation->n_bytes) +
+                  " bytes");
     }
     const Place here = current ? place() : Place{};
     const bool check_written = current && allocation->space == Space::device;
     Cell* cell = cells() + ((address & ~uintptr_t{3}) - arena_base) / 4;
     const uint32_t work = running_number();
     for (uintptr_t word = address & ~uintptr_t{3}; word < address + n_bytes; word += 4, ++cell) {
-        judge(*cell, mask_of(word, address, address + n_bytes), here, work, false, check_written, address, n_bytes, access,
-              code);
+        judge(*cell, mask_of(word, address, address + n_bytes), here, work, false, check_written, address, n_bytes,
+              access, code);
     }
 }
 
 void shadow_copy(uintptr_t to, uintptr_t from, size_t n_bytes) {
-    // Bytes that nothing wrote stay so in the copy (a copy of padding is no mistake); host and pinned memory count as written.
+    // Bytes that nothing wrote stay so in the copy (a copy of padding is no mistake); host and pinned memory count as
+    // written.
     const Allocation *source = find_allocation(from), *target = find_allocation(to);
     if (!target || target->space != Space::device || !source || source->space != Space::device) return;
     for (size_t i = 0; i < n_bytes; ++i) {

@@ -2,8 +2,9 @@
 // something, one piece at a time, taken from any stream whose first piece may run: which one is up to the seed. So work
 // that nothing orders really does run in both orders, and as late as the program allows.
 //
-// Order is tracked with vector clocks: a piece of work knows, for every stream, the last piece that surely ended before it
-// (the same stream before it, events waited for, all that the host has waited for). The shadow memory asks happened_before.
+// Order is tracked with vector clocks: a piece of work knows, for every stream, the last piece that surely ended before
+// it (the same stream before it, events waited for, all that the host has waited for). The shadow memory asks
+// happened_before.
 #include "streams.h"
 
 #include <algorithm>
@@ -54,13 +55,16 @@ void execute(Stream& stream) {
             run_grid(work.grid, work.block, work.shared_bytes, work.invoke, work.kernel, work.pointers.data());
             break;
         }
-        case WorkKind::copy: copy_bytes(work); break;
+        case WorkKind::copy:
+            copy_bytes(work);
+            break;
         case WorkKind::fill:
             check_access(reinterpret_cast<uintptr_t>(work.to), work.n_bytes, Access::write, nullptr);
             std::memset(work.to, work.value, work.n_bytes);
             break;
         case WorkKind::record:
-        case WorkKind::wait: break;
+        case WorkKind::wait:
+            break;
     }
     running = nullptr;
     ended[stream.number] = work.sequence;
@@ -71,7 +75,8 @@ void advance(Stream& stream) {
     Stream* next = &stream;
     for (size_t hops = 0; !may_run(next->queue.front()); ++hops) {
         next = slots[next->queue.front().wait_stream];
-        if (!next || next->queue.empty() || hops > slots.size()) defect("a stream waits for an event that will never be recorded");
+        if (!next || next->queue.empty() || hops > slots.size())
+            defect("a stream waits for an event that will never be recorded");
     }
     execute(*next);
 }
@@ -104,10 +109,14 @@ std::string describe_work(uint32_t op) {
     const Stamp& stamp = stamps[op];
     const std::string place = " (work " + std::to_string(op) + ", stream " + std::to_string(stamp.stream) + ")";
     switch (stamp.kind) {
-        case WorkKind::kernel: return "kernel " + describe_code(stamp.kernel) + place;
-        case WorkKind::copy: return "a copy" + place;
-        case WorkKind::fill: return "a memset" + place;
-        default: return "an event" + place;
+        case WorkKind::kernel:
+            return "kernel " + describe_code(stamp.kernel) + place;
+        case WorkKind::copy:
+            return "a copy" + place;
+        case WorkKind::fill:
+            return "a memset" + place;
+        default:
+            return "an event" + place;
     }
 }
 
@@ -143,7 +152,8 @@ void enqueue(Stream& stream, Work work) {
         const Allocation *to = find_allocation(reinterpret_cast<uintptr_t>(work.to)),
                          *from = find_allocation(reinterpret_cast<uintptr_t>(work.from));
         if (to && to->space == Space::pinned) hold_pinned(work.to, work.n_bytes, false, stream.number, work.sequence);
-        if (from && from->space == Space::pinned) hold_pinned(work.from, work.n_bytes, true, stream.number, work.sequence);
+        if (from && from->space == Space::pinned)
+            hold_pinned(work.from, work.n_bytes, true, stream.number, work.sequence);
     }
     stream.queue.push_back(std::move(work));
 }

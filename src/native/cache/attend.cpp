@@ -49,8 +49,10 @@ void Cache::attend(int32_t layer, const float* q, float* out) {
     const LayerPlan& plan = layout_.layers[layer];
     kc_statistics statistics = layout_.pending[layer];
     if (n_prompts_ > 0) attend_prompts(plan, q, out);
-    if (n_waves_ > 0) attend_waves(plan, q, out, statistics);
-    else see_counts();
+    if (n_waves_ > 0)
+        attend_waves(plan, q, out, statistics);
+    else
+        see_counts();
     statistics.n_nonfinite += *layout_.seen_odd_rows - n_odd_rows_;
     n_odd_rows_ = *layout_.seen_odd_rows;
     layout_.pending[layer] = statistics;

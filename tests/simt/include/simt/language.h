@@ -2,8 +2,8 @@
 // watched by the shadow memory (indices, barriers, exchanges) is a call into the machine, which is compiled without
 // instrumentation. Source lines travel as default arguments, so that a report can name the barrier.
 //
-// Deliberately missing, because kernels here do without: static __shared__ arrays (a kernel declares one dynamic window),
-// partial warp masks, __activemask, textures, dynamic parallelism, cooperative grids.
+// Deliberately missing, because kernels here do without: static __shared__ arrays (a kernel declares one dynamic
+// window), partial warp masks, __activemask, textures, dynamic parallelism, cooperative grids.
 #pragma once
 
 #include <cmath>
@@ -146,13 +146,13 @@ T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, SIMT_SI
 
 // Atomics: one operation at a time is all there is on this machine, so the arithmetic is plain; only the shadow memory
 // must know that it was atomic.
-#define SIMT_ATOMIC(NAME, EXPRESSION)                                                   \
-    template <class T, class U>                                                         \
-    __attribute__((noinline, no_sanitize("thread"))) T NAME(T* address, U operand) {    \
-        simt::atomic_access(address, sizeof(T), __builtin_return_address(0));           \
-        const T old = *address, value = static_cast<T>(operand);                        \
-        *address = EXPRESSION;                                                          \
-        return old;                                                                     \
+#define SIMT_ATOMIC(NAME, EXPRESSION)                                                \
+    template <class T, class U>                                                      \
+    __attribute__((noinline, no_sanitize("thread"))) T NAME(T* address, U operand) { \
+        simt::atomic_access(address, sizeof(T), __builtin_return_address(0));        \
+        const T old = *address, value = static_cast<T>(operand);                     \
+        *address = EXPRESSION;                                                       \
+        return old;                                                                  \
     }
 SIMT_ATOMIC(atomicAdd, old + value)
 SIMT_ATOMIC(atomicMax, value > old ? value : old)
