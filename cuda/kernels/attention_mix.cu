@@ -13,6 +13,7 @@
 #include "kernels/attention.h"
 
 #include "device/codec.h"
+#include "device/kept.h"
 #include "device/launch.h"
 
 namespace kc::cuda {
@@ -55,19 +56,6 @@ struct Mix {
     float* error;
 };
 
-// First index of kept[0, n) that is not below `token`.
-__device__ __forceinline__ int lower_bound(const int32_t* kept, int n, int token) {
-    int low = 0;
-    while (n > 0) {
-        const int half = n / 2;
-        if (kept[low + half] < token)
-            low += half + 1, n -= half + 1;
-        else
-            n = half;
-    }
-    return low;
-}
-
 struct Sums {
     float plain[kHeads][8];
     float rotated[kHeads][8];
@@ -94,13 +82,6 @@ struct Sums {
         }
     }
 };
-
-// Which tokens of a page are kept; token i of the page is bit i.
-__device__ __forceinline__ unsigned long long kept_in_page(const int32_t* kept, int begin, int end) {
-    unsigned long long bits = 0;
-    for (int i = begin; i < end; ++i) bits |= 1ull << (kept[i] % kPageTokens);
-    return bits;
-}
 
 // The masses of one page and head by a warp, by the very tree that attention_score sums a page with.
 __device__ __forceinline__ SpanMass page_mass(const float* weights, unsigned long long kept,

@@ -79,7 +79,7 @@ class Cache {
     int32_t n_prompts_ = 0;
     int32_t n_waves_ = 0;
     int64_t token_stride_ = 0;
-    uint64_t n_steps_ = 0;  // decode tokens committed
+    uint64_t n_steps_ = 0;     // decode tokens committed
     uint64_t n_odd_rows_ = 0;  // rows that were not finite, counted so far
 };
 

@@ -1,6 +1,6 @@
 // Where everything of a cache lies in its one block of fast memory. The same function measures for the plan and carves
-// when the cache is created. What only the host uses (bookkeeping, the frame) lies in that block too where the host sees
-// it, else in a block of the host's own.
+// when the cache is created. What only the host uses (bookkeeping, the frame) lies in that block too where the host
+// sees it, else in a block of the host's own.
 #pragma once
 
 #include "cache/plan.h"
@@ -96,11 +96,11 @@ struct Layout {
 
     // Work.
     WaveMemory wave;
-    WaveMemory seen;        // the counts of `wave` as the host sees them; the rest is NULL
-    uint64_t* n_odd_rows;   // grows by the rows of k and v that were not finite
+    WaveMemory seen;       // the counts of `wave` as the host sees them; the rest is NULL
+    uint64_t* n_odd_rows;  // grows by the rows of k and v that were not finite
     uint64_t* seen_odd_rows;
-    void* counts;           // all that `seen` shows, in fast memory
-    void* seen_counts;      // the host's copy; the same address where the host sees fast memory
+    void* counts;       // all that `seen` shows, in fast memory
+    void* seen_counts;  // the host's copy; the same address where the host sees fast memory
     uint64_t counts_bytes;
     void* stem_scratch;  // of the stem that runs
     uint8_t* restore_scratch;
