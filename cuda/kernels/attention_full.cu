@@ -35,6 +35,7 @@ struct Full {
     int64_t max_pages;
     int32_t n_sink;
     int32_t n_recent;
+    int32_t kv_head_begin;
     const float* q;
     float* out;
 };
@@ -118,8 +119,9 @@ struct Tile {
     __device__ const uint8_t* exact_page(int s, int page) const {
         const kc_exact_store& exact = a.layer.exact;
         const int slot = sequence.pages[page].exact;
-        return slot >= 0 ? exact_rows(exact, slot, kv_head)
-                         : a.staged[s * a.max_pages + page] + kv_head * kPageTokens * exact.row_bytes;
+        return slot >= 0
+                   ? exact_rows(exact, slot, kv_head)
+                   : a.staged[s * a.max_pages + page] + (kv_head - a.kv_head_begin) * kPageTokens * exact.row_bytes;
     }
     // Both return whether the rows are coded.
     __device__ bool load_keys(int s, int page, const Page& into) const {
@@ -149,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
     const kc_sequence_view& sequence = a.frame.sequences[s];
     const int first = static_cast<int>(blockIdx.x) * kRows;
     if (first >= sequence.n_rows * group) return;
-    const Tile tile = {a,     sequence, static_cast<int>(blockIdx.y),
+    const Tile tile = {a,     sequence, a.kv_head_begin + static_cast<int>(blockIdx.y),
                        group, first,    min(kRows, sequence.n_rows * group - first)};
 
     float* q = shared_memory<float>();               // [2, rows, head_dim]: as they are, and rotated
@@ -262,10 +264,15 @@ uint64_t attention_full_scratch_bytes(Context&, const kc_layer_view&, int64_t) {
 
 void attention_full(Context& context, const kc_attention_full_params& params) {
     const kc_layer_view& layer = *params.layer;
-    Full full = {layer,         context.frames().upload(params.sequences, params.n_sequences),
-                 nullptr,       0,
-                 params.n_sink, params.n_recent,
-                 params.q,      params.out};
+    Full full = {layer,
+                 context.frames().upload(params.sequences, params.n_sequences),
+                 nullptr,
+                 0,
+                 params.n_sink,
+                 params.n_recent,
+                 params.kv_head_begin,
+                 params.q,
+                 params.out};
     int64_t most_rows = 0;
     for (int32_t s = 0; s < params.n_sequences; ++s) {
         full.max_pages = max(full.max_pages, int64_t{params.sequences[s].n_pages});
@@ -283,7 +290,8 @@ void attention_full(Context& context, const kc_attention_full_params& params) {
             static_cast<const uint8_t* const*>(context.frames().upload(pages.data(), pages.size() * sizeof pages[0]));
     }
     const int64_t group = layer.n_q_heads / layer.n_kv_heads;
-    const dim3 grid(static_cast<unsigned>(ceil_div(most_rows * group, kRows)), static_cast<unsigned>(layer.n_kv_heads),
+    const int n_heads = (params.kv_head_end ? params.kv_head_end : layer.n_kv_heads) - params.kv_head_begin;
+    const dim3 grid(static_cast<unsigned>(ceil_div(most_rows * group, kRows)), static_cast<unsigned>(n_heads),
                     static_cast<unsigned>(params.n_sequences));
     const size_t bytes =
         (static_cast<size_t>(kRows) * (2 * static_cast<size_t>(layer.head_dim) + kPageTokens + 1) + kPageTokens) *
