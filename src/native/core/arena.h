@@ -17,7 +17,7 @@ class Arena {
     static constexpr uint64_t kAlignment = 64;
 
     Arena() = default;  // measures
-    explicit Arena(void* base) : base_(reinterpret_cast<uintptr_t>(base)), carves_(true) {}
+    explicit Arena(void* base) : base_(reinterpret_cast<uintptr_t>(base)) {}
 
     template <class T>
     T* take(uint64_t count, uint64_t alignment = kAlignment) {
@@ -53,13 +53,14 @@ class Arena {
     // Under AddressSanitizer a gap behind every piece that must not be touched.
     void guard() {
 #if defined(__SANITIZE_ADDRESS__)
-        if (carves_) __asan_poison_memory_region(reinterpret_cast<void*>(base_ + used_), kAlignment);
+        if (base_ != kNowhere) __asan_poison_memory_region(reinterpret_cast<void*>(base_ + used_), kAlignment);
         used_ += kAlignment;
 #endif
     }
 
-    uintptr_t base_ = 4096;
-    bool carves_ = false;
+    static constexpr uintptr_t kNowhere = 4096;  // measures
+
+    uintptr_t base_ = kNowhere;
     uint64_t used_ = 0;
 };
 
