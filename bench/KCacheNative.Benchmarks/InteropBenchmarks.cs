@@ -49,4 +49,5 @@ public class InteropBenchmarks
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int Abi() => NativeMethods.Abi;}
+    private static int Abi() => NativeMethods.Abi;
+}

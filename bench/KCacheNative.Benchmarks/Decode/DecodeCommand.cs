@@ -77,7 +77,9 @@ internal static class DecodeCommand
             {
                 var result = Describe(figures, session.Cache, info, pace, readBound) with
                 {
-                    Label = call.GetValue(options.Label)!, Model = modelFile.Name, Fill = textFile is null ? "rows" : "text",
+                    Label = call.GetValue(options.Label)!,
+                    Model = modelFile.Name,
+                    Fill = textFile is null ? "rows" : "text",
                 };
                 File.AppendAllText(json.FullName, JsonSerializer.Serialize(result, DecodeJson.Default.DecodeResult) + "\n");
             }
