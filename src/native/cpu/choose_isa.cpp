@@ -72,7 +72,8 @@ Features detect() { return {}; }
 }  // namespace
 
 const Kernels* find_kernels(Isa isa) {
-    const Features features = detect();
+    // Asked once: on a virtual machine every cpuid leaves the guest, which costs tens of microseconds.
+    static const Features features = detect();
     switch (isa) {
         case Isa::scalar:
             return &scalar::kernels;
