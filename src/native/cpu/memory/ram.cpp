@@ -1,5 +1,6 @@
 #include "cpu/memory/ram.h"
 
+#include <cstdint>
 #include <cstring>
 #include <new>
 
@@ -18,6 +19,34 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr std::align_val_t kLine{64};
 
+#if !defined(_WIN32)
+void* map(uint64_t n_bytes) {
+    void* memory =
+        mmap(nullptr, static_cast<size_t>(n_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    return memory;
+}
+
+// Selected rows are read from all over a pool: under pages of 4 KiB nearly each of them is a miss of the TLB as well.
+// Never more than n_bytes can become resident: a huge page lies wholly inside.
+void* map_for_huge_pages(uint64_t n_bytes) {
+#if defined(MADV_HUGEPAGE)
+    constexpr uint64_t kHugePage = uint64_t{2} << 20;
+    if (n_bytes >= kHugePage) {
+        const uint64_t mapped = (n_bytes + kPage - 1) / kPage * kPage;
+        auto* begin = static_cast<uint8_t*>(map(mapped + kHugePage));
+        const uint64_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
+        if (before != 0) munmap(begin, before);
+        munmap(begin + before + mapped, kHugePage - before);
+        // A system without huge pages refuses, and nothing is lost.
+        madvise(begin + before, mapped, MADV_HUGEPAGE);
+        return begin + before;
+    }
+#endif
+    return map(n_bytes);
+}
+#endif
+
 }  // namespace
 
 void* ram_allocate(uint64_t n_bytes) {
@@ -31,9 +60,7 @@ void* ram_allocate(uint64_t n_bytes) {
     void* memory = VirtualAlloc(nullptr, static_cast<size_t>(n_bytes), MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     if (!memory) throw std::bad_alloc();
 #else
-    void* memory =
-        mmap(nullptr, static_cast<size_t>(n_bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
+    void* memory = map_for_huge_pages(n_bytes);
 #endif
     return memory;
 }
