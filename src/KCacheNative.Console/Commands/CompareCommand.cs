@@ -34,6 +34,7 @@ internal static class CompareCommand
             string name = call.GetRequiredValue(model);
             string? path = call.GetValue(file);
             string? text = path is null ? null : PromptOptions.ReadText(path, terminal);
+            CachePolicy[] asked = [.. Policies(call, policy)];
             using var gguf = ModelSource.Open(name);
             int most = call.GetValue(tokens) ?? CompareRunner.DefaultTokens;
             var report = await ProgressBars.RunAsync(terminal, async bars =>
@@ -43,7 +44,7 @@ internal static class CompareCommand
                 var prompt = ComparePrompt.Create(loaded, text, call.GetValue(question));
                 int context = machine.ContextFor(call, prompt.Ids.Length, most, loaded.Config.TrainedContext);
                 var options = machine.ReadCache(call, context);
-                var policies = Policies(call, policy).Where(p => p == CachePolicy.Full || IsNamed(call, policy) || PolicyTable.IsOffered(loaded, p, options));
+                var policies = asked.Where(p => p == CachePolicy.Full || IsNamed(call, policy) || PolicyTable.IsOffered(loaded, p, options));
                 return await CompareRunner.RunAsync(loaded, name, prompt, most, [.. policies], options, bars, cancellation);
             });
             if (call.GetValue(json))

@@ -38,6 +38,10 @@ internal static class EvalCommand
                 result.AddError(asks ? "eval takes --questions or -f FILE, not both." : "eval needs a text: -f FILE, or --questions for the embedded archives.");
             if (asks && sweepOptions.IsGiven(result))
                 result.AddError("eval takes --questions or --sweep, not both.");
+            if (asks && new Option[] { last, windows }.FirstOrDefault(option => result.GetResult(option) is not null) is { } ofText)
+                result.AddError($"{ofText.Name} has no effect with --questions; leave it out, or give a text with -f FILE.");
+            if (sweepOptions.IsGiven(result) && policy.FirstGiven(result) is { } ofPolicy)
+                result.AddError($"{ofPolicy.Name} has no effect with --sweep, which goes through --sweep-policies, --sweep-keep and --sweep-codecs; leave it out.");
         });
         command.SetAction(async (call, cancellation) =>
         {

@@ -17,6 +17,7 @@ internal static class EvalQuestions
         Terminal terminal, ParseResult call, string model, PolicyOptions policy, MachineOptions machine, bool json, CancellationToken cancellation)
     {
         var archives = Array.ConvertAll(DemoModel.ArchiveNames, DemoModel.ReadArchive);
+        CachePolicy[] asked = [.. Policies(call, policy)];
         using var file = ModelSource.Open(model);
         var report = await ProgressBars.RunAsync(terminal, bars =>
         {
@@ -24,7 +25,7 @@ internal static class EvalQuestions
             var prompts = Array.ConvertAll(archives, archive => new ArchivePrompts(archive, loaded.Tokenizer));
             int context = machine.ReadContextTokens(call) ?? prompts.Max(p => p.Longest) + QuestionRunner.MostAnswerTokens;
             var options = machine.ReadCache(call, context, sequences: 2);
-            var policies = Policies(call, policy).Where(p => PolicyTable.IsOffered(loaded, p, options)).ToArray();
+            CachePolicy[] policies = [.. asked.Where(p => policy.ReadKind(call) is not null || PolicyTable.IsOffered(loaded, p, options))];
             using var bar = bars.Add($"Asking {archives.Sum(a => a.Set.Questions.Length)} questions under {policies.Length} settings");
             var runner = new QuestionRunner(loaded, new TokenMeter(bar, (double)policies.Length * prompts.Sum(p => p.Tokens)), cancellation);
             return new QuestionsReport([.. policies.Select(p => Ask(loaded, runner, prompts, p, options))]);
@@ -51,7 +52,7 @@ internal static class EvalQuestions
 
         foreach (var kind in new[] { PolicyKind.KCache, PolicyKind.Sketch }.Where(kind => only is null || only == kind))
         {
-            var policy = options.ReadFor(call, kind);
+            var policy = only is null ? options.ReadFor(call, kind) : options.Read(call);
             MixMode[] modes = kind == PolicyKind.Sketch || options.IsModeGiven(call) ? [policy.Mode] : [MixMode.Renormalized, MixMode.ExactWeights];
             foreach (var mode in modes)
             {

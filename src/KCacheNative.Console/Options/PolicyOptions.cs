@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using KCacheNative.Runtime;
 
 namespace KCacheNative.Console.Options;
@@ -49,17 +50,23 @@ internal sealed class PolicyOptions
 
     internal void AddTo(Command command)
     {
-        foreach (Option option in new Option[]
-                 {
-                     _policy, _keep, _keepMax, _sinks, _recent, _denseLayers, _maxTail, _maxError, _mode, _select, _keyCodec, _valueCodec, _valueSketch,
-                 })
+        foreach (var option in All)
             command.Add(option);
     }
 
-    /// <summary>The policy as asked for. What does not go together is left for the cache to refuse, which names it.</summary>
+    private Option[] All =>
+        [_policy, _keep, _keepMax, _sinks, _recent, _denseLayers, _maxTail, _maxError, _mode, _select, _keyCodec, _valueCodec, _valueSketch];
+
+    /// <summary>The first of these options that was given, or null.</summary>
+    internal Option? FirstGiven(CommandResult call) => Array.Find(All, option => call.GetResult(option) is not null);
+
+    /// <summary>The policy as asked for. Codecs that it does not offer are left for the cache to refuse, which names them.</summary>
+    /// <exception cref="UsageException">An option was given that has no effect under it.</exception>
     internal CachePolicy Read(ParseResult call)
     {
-        var policy = ReadFor(call, call.GetValue(_policy) ?? DefaultPolicy);
+        var kind = call.GetValue(_policy) ?? DefaultPolicy;
+        RefuseIdle(call, kind);
+        var policy = ReadFor(call, kind);
         policy = policy with
         {
             KeyCodec = call.GetValue(_keyCodec) ?? policy.KeyCodec,
@@ -119,6 +126,26 @@ internal sealed class PolicyOptions
     internal static Option<PolicyKind[]?> PolicyList(string name, string description) => OptionFactory.Choices(name, PolicyWords, description);
 
     internal static Option<Codec[]?> CodecList(string name, string description) => OptionFactory.Choices(name, AllCodecs, description);
+
+    // An option that is not heeded would let its user believe that it had been tried.
+    private void RefuseIdle(ParseResult call, PolicyKind kind)
+    {
+        PolicyKind[] selecting = [PolicyKind.KCache, PolicyKind.Sketch], forgetting = [PolicyKind.Window, .. selecting];
+        (Option Option, PolicyKind[] Kinds)[] reach =
+        [
+            (_keep, selecting), (_keepMax, selecting), (_sinks, forgetting), (_recent, forgetting), (_denseLayers, selecting),
+            (_maxTail, selecting), (_maxError, selecting), (_mode, [PolicyKind.KCache]), (_select, selecting),
+        ];
+        var (idle, kinds) = Array.Find(reach, entry => call.GetResult(entry.Option) is not null && !entry.Kinds.Contains(kind));
+        if (idle is not null)
+        {
+            throw new UsageException($"{idle.Name} has no effect under --policy {Word(kind)}{(call.GetValue(_policy) is null ? ", the default" : "")}; "
+                + $"leave it out, or choose --policy {string.Join(" or ", kinds.Select(Word))}.");
+        }
+
+        if (call.GetResult(_keepMax) is not null && call.GetResult(_maxTail) is null && call.GetResult(_maxError) is null)
+            throw new UsageException("--keep-max has no effect without --max-tail or --max-error; add one, or leave it out.");
+    }
 
     // A bound below the first choice could never be used: better said here, in the words of the options.
     private static CachePolicy Checked(CachePolicy policy) => policy.KeepMax == 0 || policy.KeepMax >= policy.Keep

@@ -43,7 +43,7 @@ public class PolicyOptionsTests
         Is.EqualTo(CachePolicy.Sketch with { Keep = 0, KeyCodec = Codec.Q3, ValueSketch = Codec.Q4 }));
 
     [Test]
-    public void WhatDoesNotGoTogetherIsLeftForTheCacheToRefuse() =>
+    public void CodecsThatAPolicyDoesNotOfferAreLeftForTheCacheToRefuse() =>
         Assert.That(Read("--policy kcache --k-codec q4 --v-sketch q2"), Is.EqualTo(CachePolicy.KCache with { KeyCodec = Codec.Q4, ValueSketch = Codec.Q2 }));
 
     [Test]
@@ -58,7 +58,44 @@ public class PolicyOptionsTests
 
     [Test]
     public void ACapBelowNIsRefused() =>
-        Assert.That(() => Read("--keep 64 --keep-max 32"), Throws.TypeOf<UsageException>().With.Message.Contains("--keep-max 32").And.Message.Contains("--keep 64"));
+        Assert.That(() => Read("--keep 64 --keep-max 32 --max-tail 0.1"), Throws.TypeOf<UsageException>().With.Message.Contains("--keep-max 32").And.Message.Contains("--keep 64"));
+
+    [TestCase("--policy full --keep 64", "--keep", "--policy full", "kcache or sketch")]
+    [TestCase("--policy full --sinks 4", "--sinks", "--policy full", "window or kcache or sketch")]
+    [TestCase("--policy full --recent 4", "--recent", "--policy full", "window or kcache or sketch")]
+    [TestCase("--policy window --keep 64", "--keep", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --max-tail 0.1 --keep-max 9", "--keep-max", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --dense-layers 0", "--dense-layers", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --max-tail 0.1", "--max-tail", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --max-error 0.1", "--max-error", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --select union", "--select", "--policy window", "kcache or sketch")]
+    [TestCase("--policy window --mode exact-weights", "--mode", "--policy window", "choose --policy kcache.")]
+    [TestCase("--policy sketch --mode renormalized", "--mode", "--policy sketch;", "choose --policy kcache.")]
+    [TestCase("--mode exact-weights", "--mode", "--policy sketch, the default;", "choose --policy kcache.")]
+    [TestCase("--keep-max 64", "--keep-max", "--max-tail or --max-error")]
+    public void AnOptionWithoutEffectIsRefused(string args, string option, params string[] mentions)
+    {
+        var refusal = Assert.Throws<UsageException>(() => Read(args))!;
+
+        Assert.That(refusal.Message, Does.StartWith($"{option} has no effect "));
+        foreach (string mention in mentions)
+            Assert.That(refusal.Message, Does.Contain(mention));
+    }
+
+    [TestCase("full", "--k-codec q4 --v-codec q8")]
+    [TestCase("window", "--sinks 2 --recent 64 --k-codec q8 --v-codec q8")]
+    [TestCase("sketch", "--keep 8 --keep-max 64 --sinks 2 --recent 64 --dense-layers 1 --max-tail 0.1 --max-error 0.1 --select union --k-codec q8 --v-sketch q3")]
+    public void AnOptionWithEffectIsHeeded(string policy, string args)
+    {
+        string[] words = args.Split(' ');
+        for (int i = 0; i < words.Length; i += 2)
+        {
+            string option = $"{words[i]} {words[i + 1]}{(words[i] == "--keep-max" ? " --max-tail 0.1" : "")}";
+            var without = Read($"--policy {policy}{(words[i] == "--keep-max" ? " --max-tail 0.1" : "")}");
+
+            Assert.That(Read($"--policy {policy} {option}"), Is.Not.EqualTo(without), option);
+        }
+    }
 
     [TestCase("--keep -1", "--keep takes a whole number from 0 up, not '-1'.")]
     [TestCase("--keep 1.5", "--keep takes a whole number from 0 up, not '1.5'.")]
