@@ -12,6 +12,9 @@ namespace kc::avx2 {
 namespace {
 
 #include "cpu/isa/simd_avx2.h"
+
+#include "cpu/isa/simd_pairs_avx2.h"
+
 #include "cpu/isa/simd_codes_avx2.h"
 // The table closes the unnamed namespace.
 #include "cpu/isa/bodies.inl"

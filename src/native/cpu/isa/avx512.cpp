@@ -22,7 +22,10 @@ namespace kc::avx512 {
 namespace {
 
 #include "cpu/isa/simd_avx512.h"
-#include "cpu/isa/simd_codes_avx2.h"
+
+#include "cpu/isa/simd_pairs_avx2.h"
+
+#include "cpu/isa/simd_codes_avx512.h"
 // The table closes the unnamed namespace.
 #include "cpu/isa/bodies.inl"
 

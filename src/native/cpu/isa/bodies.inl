@@ -2,10 +2,12 @@
 // unnamed one inside it, included its vector vocabulary, and defined KC_ISA and KC_ISA_NAME.
 
 #include "cpu/isa/simd_math.inl"
+// Codes are what the others read.
+#include "cpu/kernels/codec.inl"
+
 #include "cpu/kernels/attention_full.inl"
 #include "cpu/kernels/attention_mix.inl"
 #include "cpu/kernels/attention_score.inl"
-#include "cpu/kernels/codec.inl"
 #include "cpu/kernels/elementwise.inl"
 #include "cpu/kernels/matmul.inl"
 #include "cpu/kernels/select_topn.inl"

@@ -27,6 +27,13 @@ inline __m128i load_halves(const void* p, int n) {
 
 inline VecF load(const float* p) { return _mm256_loadu_ps(p); }
 inline VecF load(const float* p, int n) { return _mm256_maskload_ps(p, lane_mask(n)); }
+inline __m256i lanes_of(uint64_t lanes) {
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(lanes & 0xff)), bits), bits);
+}
+inline VecF load_where(const float* p, uint64_t lanes) { return _mm256_maskload_ps(p, lanes_of(lanes)); }
+inline VecF keep(VecF v, uint64_t lanes) { return _mm256_and_ps(v, _mm256_castsi256_ps(lanes_of(lanes))); }
+inline bool all_zero(VecF v) { return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0; }
 inline void store(float* p, VecF v) { _mm256_storeu_ps(p, v); }
 inline void store(float* p, VecF v, int n) { _mm256_maskstore_ps(p, lane_mask(n), v); }
 

@@ -22,6 +22,11 @@ inline __m256i load_halves(const void* p, int n) { return _mm256_maskz_loadu_epi
 
 inline VecF load(const float* p) { return _mm512_loadu_ps(p); }
 inline VecF load(const float* p, int n) { return _mm512_maskz_loadu_ps(lane_mask(n), p); }
+inline VecF load_where(const float* p, uint64_t lanes) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), p);
+}
+inline VecF keep(VecF v, uint64_t lanes) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(lanes), v); }
+inline bool all_zero(VecF v) { return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
 inline void store(float* p, VecF v) { _mm512_storeu_ps(p, v); }
 inline void store(float* p, VecF v, int n) { _mm512_mask_storeu_ps(p, lane_mask(n), v); }
 

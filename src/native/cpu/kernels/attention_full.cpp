@@ -125,7 +125,7 @@ void Full::score_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, 
         bodies.scores(tile.rotated_q, n_rows, tile.page, head_dim, layer.scale, scores, stride);
         const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
         for (int64_t r = 0; r < n_rows; ++r) {
-            kernels.attention_score.scale(scores + r * stride, scales, 1.f, tile.offset[r]);
+            kernels.attention_score.scale(scores + r * stride, scales, tile.offset[r]);
         }
         return;
     }
@@ -134,6 +134,8 @@ void Full::score_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, 
 
 void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t position, int64_t n_used, Tile& tile) const {
     const int64_t stride = n_used * kPageTokens;
+    // Counted in a decode step; here a score that is none just does not count.
+    int32_t n_nonfinite = 0;
     for (int64_t r = 0; r < n_rows; ++r) tile.max[r] = -kInfinity;
     for (int64_t u = 0; u < n_used; ++u) {
         float* scores = tile.scores + u * kPageTokens;
@@ -143,7 +145,7 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
             float* row = scores + r * stride;
             const uint64_t seen = seen_by(page_position, position + static_cast<int32_t>(r / group));
             if (seen == ~uint64_t{0}) {
-                kernels.attention_score.scan(row, &tile.max[r]);
+                kernels.attention_score.scan(row, &tile.max[r], &n_nonfinite);
                 continue;
             }
             for (int t = 0; t < kPageTokens; ++t) {

@@ -2,7 +2,8 @@
 // Shapes:   weights [query, q_head, token], rows of values [head_dim]; out [row, q_head, head_dim].
 // Mapping:  piece = (query, KV head, span of 16 pages); a value is read once for all heads of the group, d in lanes.
 // Traffic:  per query and KV head, (rows read) * (bytes of a row + 4 * group).
-// Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; coded rows are summed rotated.
+// Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; rows of levels
+//           are summed in integers, under weights of 15 bits a page; coded rows are summed rotated.
 #pragma once
 
 #include <stdint.h>
@@ -19,9 +20,12 @@ struct AttentionMixBodies {
     // The same for rows of 8-bit integers; their scales are part of the weights.
     void (*rows_q8)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
                     int64_t n_heads, int64_t head_dim, int64_t ahead_bytes, float* into, int64_t into_stride);
-    // The same for all 64 rows of a block of expanded levels of values (codes.h).
-    void (*levels)(const int8_t* levels, const float* weights, int64_t weight_stride, int64_t n_heads, int64_t head_dim,
-                   float* into, int64_t into_stride);
+    // The same for a block of 64 values of q4, q3 or q2 with their scales [64], of which those with a bit in `tokens`
+    // count. Also the sum of these weights and that of their squares, [n_heads] each. Weights times scales are rounded
+    // to 15 bits of the largest, the rest is exact.
+    void (*levels)(int32_t codec, const uint8_t* block, const uint16_t* scales, uint64_t tokens, const float* weights,
+                   int64_t weight_stride, int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride,
+                   float* sums, float* squares);
 };
 
 }  // namespace kc

@@ -8,14 +8,6 @@ struct MixRowQ8 {
     static constexpr int64_t kValueBytes = 1;
     static VecF load_values(const uint8_t* row, int64_t d) { return load_i8(reinterpret_cast<const int8_t*>(row) + d); }
 };
-// Rows of 16 dimensions side by side: those of a token lie 1024 bytes apart.
-struct MixRowLevels {
-    static constexpr int64_t kValueBytes = 0;  // in the cache already
-    static VecF load_values(const uint8_t* row, int64_t d) {
-        return load_i8(reinterpret_cast<const int8_t*>(row) + d / 16 * 1024 + d % 16);
-    }
-};
-
 // One chain over the rows for each of N heads by V vectors of d.
 template <class Row, int N, int V>
 inline void mix_tile(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride, int64_t d,
@@ -94,11 +86,116 @@ void attention_mix_rows_q8(const uint8_t* const* rows, int64_t n_rows, const flo
     mix_rows<MixRowQ8>(rows, n_rows, weights, weight_stride, n_heads, head_dim, ahead_bytes, into, into_stride);
 }
 
-void attention_mix_levels(const int8_t* levels, const float* weights, int64_t weight_stride, int64_t n_heads,
-                          int64_t head_dim, float* into, int64_t into_stride) {
-    const uint8_t* rows[64];
-    for (int t = 0; t < 64; ++t) rows[t] = reinterpret_cast<const uint8_t*>(levels) + t * 16;
-    mix_rows<MixRowLevels>(rows, 64, weights, weight_stride, n_heads, head_dim, 0, into, into_stride);
+// Weights of one head over a page in integers, what one of their units stands for, and what the bias of levels adds.
+struct PageWeights {
+    WeightQuad quads[16];
+    float unit;
+    int32_t bias;
+};
+constexpr LevelTables<kWeightedBias> kWeightedLevels;
+
+inline void weigh_page(const float* weights, const uint16_t* scales, uint64_t tokens, PageWeights* out, float* sum,
+                       float* squares) {
+    VecF scaled[kBlockVectors];
+    VecF total = splat(0.f), total_squares = splat(0.f), largest = splat(0.f);
+    for (int v = 0; v < kBlockVectors; ++v) {
+        const VecF w = load_where(weights + v * kLanes, tokens >> (v * kLanes));
+        total = add(total, w);
+        total_squares = fma(w, w, total_squares);
+        // Scales of rows that were never written may be anything.
+        scaled[v] = keep(mul(w, load_f16(scales + v * kLanes)), tokens >> (v * kLanes));
+        largest = max(scaled[v], largest);
+    }
+    *sum = reduce_add(total);
+    *squares = reduce_add(total_squares);
+    const float most = reduce_max(largest);
+    // Below the normal numbers nothing can be told apart, nor does it count.
+    const float inverse = most > 1e-30f ? kWeightSteps / most : 0.f;
+    out->unit = most > 1e-30f ? most * (1.f / kWeightSteps) : 0.f;
+    out->bias = pack_weights(scaled, splat(inverse), out->quads);
+}
+
+// N heads by G groups of 16 dimensions, from unit 16 * group on.
+template <int32_t kCodec, int N, int G>
+inline void mix_levels_tile(const uint8_t* block, int64_t group, int part, const PageWeights* weights, int64_t head_dim,
+                            float* into, int64_t into_stride) {
+    const Codes table = load_table(kWeightedLevels.of<kCodec>());
+    WeightedSums sums[N][G];
+    for (int h = 0; h < N; ++h) {
+        for (int g = 0; g < G; ++g) sums[h][g] = zero_weighted();
+    }
+    constexpr int64_t kEightUnits = kCodec == KC_CODEC_Q4 ? 256 : 128;
+    for (int quad = 0; quad < 16; quad += 8) {
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; ++i) {
+            WeightedLevels levels[G];
+            for (int g = 0; g < G; ++g) {
+                const int64_t eights = ((group + g) * 16 + quad) / 8;
+                levels[g] = prepare_levels(look_up(
+                    unit_codes<kCodec>(block + eights * kEightUnits, block + head_dim * 16 + eights * 64, i, part),
+                    table));
+            }
+            for (int h = 0; h < N; ++h) {
+                for (int g = 0; g < G; ++g) add_weighted(sums[h][g], levels[g], weights[h].quads[quad + i]);
+            }
+        }
+    }
+    for (int h = 0; h < N; ++h) {
+        for (int g = 0; g < G; ++g) {
+            add_scaled(into + h * into_stride + (group + g) * 16 + part * (kCodeBytes / 4),
+                       total(sums[h][g], weights[h].bias), weights[h].unit);
+        }
+    }
+}
+
+template <int32_t kCodec, int N>
+inline void mix_levels_heads(const uint8_t* block, const PageWeights* weights, int64_t head_dim, float* into,
+                             int64_t into_stride) {
+    int64_t group = 0;
+    for (; (group + kWeightedTile) * 16 <= head_dim; group += kWeightedTile) {
+        for (int part = 0; part < kUnitParts; ++part) {
+            mix_levels_tile<kCodec, N, kWeightedTile>(block, group, part, weights, head_dim, into, into_stride);
+        }
+    }
+    for (; kWeightedTile > 1 && group * 16 < head_dim; ++group) {
+        for (int part = 0; part < kUnitParts; ++part) {
+            mix_levels_tile<kCodec, N, 1>(block, group, part, weights, head_dim, into, into_stride);
+        }
+    }
+}
+
+template <int32_t kCodec>
+inline void mix_levels(const uint8_t* block, const PageWeights* weights, int64_t n_heads, int64_t head_dim, float* into,
+                       int64_t into_stride) {
+    if (n_heads == 3) mix_levels_heads<kCodec, 3>(block, weights, head_dim, into, into_stride);
+    if (n_heads == 2) mix_levels_heads<kCodec, 2>(block, weights, head_dim, into, into_stride);
+    if (n_heads == 1) mix_levels_heads<kCodec, 1>(block, weights, head_dim, into, into_stride);
+}
+
+void attention_mix_levels(int32_t codec, const uint8_t* block, const uint16_t* scales, uint64_t tokens,
+                          const float* weights, int64_t weight_stride, int64_t n_heads, int64_t head_dim, float* into,
+                          int64_t into_stride, float* sums, float* squares) {
+    // More heads than this go in turns.
+    constexpr int64_t kHeads = 3;
+    PageWeights pages[kHeads];
+    while (n_heads > 0) {
+        const int64_t n = n_heads == 4 ? 2 : n_heads > kHeads ? kHeads : n_heads;
+        for (int64_t h = 0; h < n; ++h) {
+            weigh_page(weights + h * weight_stride, scales, tokens, pages + h, sums + h, squares + h);
+        }
+        if (codec == KC_CODEC_Q4) {
+            mix_levels<KC_CODEC_Q4>(block, pages, n, head_dim, into, into_stride);
+        } else if (codec == KC_CODEC_Q3) {
+            mix_levels<KC_CODEC_Q3>(block, pages, n, head_dim, into, into_stride);
+        } else {
+            mix_levels<KC_CODEC_Q2>(block, pages, n, head_dim, into, into_stride);
+        }
+        n_heads -= n;
+        weights += n * weight_stride;
+        into += n * into_stride;
+        sums += n;
+        squares += n;
+    }
 }
 
 constexpr AttentionMixBodies attention_mix_bodies = {attention_mix_rows_f16, attention_mix_rows_q8,

@@ -19,13 +19,6 @@ struct SpanScore {
     int32_t reserved;
 };
 
-// A query for coded keys, rotated, in integers: a score is dot * (scale of the row) * factor + offset, the offset being
-// the share of the centre.
-struct CodedQuery {
-    float factor;
-    float offset;
-};
-
 struct Score {
     const kc_attention_score_params& params;
     const kc_wave& wave;
@@ -34,7 +27,7 @@ struct Score {
     int64_t group;
     int64_t n_spans;
     SpanScore* spans;
-    CodedQuery* queries;  // [query, q_head]
+    CodedQuery* queries;  // [query, q_head], for coded keys
     int16_t* wide;        // [query, q_head, head_dim], for q8 keys; bytes for the others
 
     float* weights_of(int64_t query, int64_t q_head) const {
@@ -45,8 +38,16 @@ struct Score {
     }
 
     void prepare(int64_t query, int64_t kv_head) const;
-    void score_coded(int64_t query, int64_t kv_head, const Block& block, float* scores) const;
-    void score_recent(int64_t query, int64_t kv_head, int32_t page, float* scores) const;
+    // Tokens [first, last) of a page.
+    struct Tokens {
+        int32_t first;
+        int32_t last;
+    };
+    void score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, float* scores, float* max,
+                     int32_t* n_nonfinite) const;
+    Tokens recent_of(int64_t query, int32_t page) const;
+    void score_recent(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, Tokens recent, float* scores) const;
+    void score_heads(int64_t query, int64_t q_head, int64_t n_heads, int64_t span) const;
     void score_span(int64_t query, int64_t kv_head, int64_t span) const;
     void weigh_span(int64_t query, int64_t kv_head, int64_t span) const;
     void merge(int64_t query, int64_t q_head) const;
@@ -92,6 +93,7 @@ void Score::prepare(int64_t query, int64_t kv_head) const {
         int8_t* bytes = reinterpret_cast<int8_t*>(wide) + at * head_dim;
         // A query that is not finite makes every score NaN, to be counted.
         const float step = finite ? largest / most : NAN;
+        int32_t sum = 0;
         for (int32_t d = 0; d < head_dim; ++d) {
             const long number = step > 0.f ? std::lrintf(std::min(most, std::max(-most, q[d] / step))) : 0;
             if (wide_numbers) {
@@ -99,77 +101,103 @@ void Score::prepare(int64_t query, int64_t kv_head) const {
             } else {
                 bytes[d] = static_cast<int8_t>(number);
             }
+            sum += static_cast<int32_t>(number);
         }
         // Before there is a centre this is nonsense, and there is no coded row that it could meet.
-        queries[at] = {layer.scale * step, layer.scale * offset};
+        queries[at] = {layer.scale * step, layer.scale * offset, sum, 0};
     }
 }
 
-void Score::score_coded(int64_t query, int64_t kv_head, const Block& block, float* scores) const {
+// Scores of all 64 tokens of a page from its block, for n_heads query heads from q_head on.
+void Score::score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, float* scores, float* max,
+                        int32_t* n_nonfinite) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
     const AttentionScoreBodies& bodies = kernels.attention_score;
     const int64_t head_dim = layer.head_dim;
-    const int64_t at = query * layer.n_q_heads + kv_head * group;
-    if (block.codec == KC_CODEC_Q8) {
-        bodies.dot_q8(block.data, wide + at * head_dim, group, head_dim, scores, wave.token_stride);
-    } else {
-        int8_t levels[kMaxHeadDim * kPageTokens];
-        kernels.codec.expand(block.codec, block.data, head_dim, levels);
-        bodies.dot_levels(levels, reinterpret_cast<int8_t*>(wide) + at * head_dim, group, head_dim, scores,
-                          wave.token_stride);
+    const int32_t kv_head = static_cast<int32_t>(q_head / group);
+    const Block block = block_of(layer.k, sequence, page, kv_head, layer.head_dim);
+    const Block next = next_block_of(layer.k, sequence, page, kv_head, layer.head_dim);
+    if (block.codec == KC_CODEC_F16) {
+        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * head_dim;
+        bodies.keys_f16(block.data, next.data, q, n_heads, head_dim, layer.scale, scores, wave.token_stride, max,
+                        n_nonfinite);
+        return;
     }
+    prefetch_block(next, layer.head_dim);
+    const int64_t at = query * layer.n_q_heads + q_head;
     const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
-    for (int64_t h = 0; h < group; ++h) {
-        bodies.scale(scores + h * wave.token_stride, scales, queries[at + h].factor, queries[at + h].offset);
+    if (block.codec == KC_CODEC_Q8) {
+        bodies.keys_q8(block.data, scales, wide + at * head_dim, queries + at, n_heads, head_dim, scores,
+                       wave.token_stride, max, n_nonfinite);
+    } else {
+        bodies.keys_levels(block.codec, block.data, scales, reinterpret_cast<int8_t*>(wide) + at * head_dim,
+                           queries + at, n_heads, head_dim, scores, wave.token_stride, max, n_nonfinite);
     }
 }
 
-// Recent tokens whose exact keys lie in fast memory are scored from these.
-void Score::score_recent(int64_t query, int64_t kv_head, int32_t page, float* scores) const {
+// Those tokens of a page that are recent and whose exact keys lie in fast memory.
+Score::Tokens Score::recent_of(int64_t query, int32_t page) const {
+    const kc_query_view& view = wave.queries[query];
+    const kc_sequence_view& sequence = wave.sequences[view.sequence];
+    const kc_page_view& at = sequence.pages[page];
+    if (layer.k.codec == KC_CODEC_F16 || in_first_store(layer.k, sequence, page)) return {0, 0};
+    if (!layer.exact.has_k || at.exact < 0) return {0, 0};
+    return {std::max(0, view.n_visible - wave.n_recent - at.position),
+            std::min<int32_t>(kPageTokens, view.n_visible - at.position)};
+}
+
+// These are scored from their exact keys.
+void Score::score_recent(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, Tokens recent,
+                         float* scores) const {
     const kc_query_view& view = wave.queries[query];
     const kc_page_view& at = wave.sequences[view.sequence].pages[page];
-    if (!layer.exact.has_k || at.exact < 0) return;
-    const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(kv_head));
-    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + kv_head * group) * layer.head_dim;
-    const int32_t first = std::max(0, view.n_visible - wave.n_recent - at.position);
-    const int32_t last = std::min<int32_t>(kPageTokens, view.n_visible - at.position);
-    for (int32_t t = first; t < last; ++t) {
+    const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(q_head / group));
+    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
+    for (int32_t t = recent.first; t < recent.last; ++t) {
         const uint16_t* row = reinterpret_cast<const uint16_t*>(rows + t * layer.exact.row_bytes);
-        for (int64_t h = 0; h < group; ++h) {
+        for (int64_t h = 0; h < n_heads; ++h) {
             scores[h * wave.token_stride + t] =
                 kernels.attention_score.dot_row(row, q + h * layer.head_dim, layer.head_dim, layer.scale);
         }
     }
 }
 
-void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
-    const AttentionScoreBodies& bodies = kernels.attention_score;
+void Score::score_heads(int64_t query, int64_t q_head, int64_t n_heads, int64_t span) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
     const int32_t first = static_cast<int32_t>(span * kSpanPages);
     const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
-    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + kv_head * group) * layer.head_dim;
-    for (int64_t h = 0; h < group; ++h) span_of(query, kv_head * group + h, span) = {-kInfinity, 0.f, 0, 0};
+    float max[kMaxGroup];
+    int32_t n_nonfinite[kMaxGroup];
+    std::fill_n(max, n_heads, -kInfinity);
+    std::fill_n(n_nonfinite, n_heads, 0);
     for (int32_t page = first; page < last; ++page) {
         const uint64_t seen =
             visible_tokens(sequence.pages[page].position, view.n_visible, wave.n_sink, view.visible_from);
-        float* scores = weights_of(query, kv_head * group) + static_cast<int64_t>(page) * kPageTokens;
+        float* scores = weights_of(query, q_head) + static_cast<int64_t>(page) * kPageTokens;
+        const Tokens recent = recent_of(query, page);
+        if (seen == ~uint64_t{0} && recent.first >= recent.last) {
+            score_block(query, q_head, n_heads, page, scores, max, n_nonfinite);
+            continue;
+        }
         if (seen != 0) {
-            const Block block = block_of(layer.k, sequence, page, static_cast<int32_t>(kv_head), layer.head_dim);
-            const Block next = next_block_of(layer.k, sequence, page, static_cast<int32_t>(kv_head), layer.head_dim);
-            if (block.codec == KC_CODEC_F16) {
-                bodies.dot_f16(block.data, next.data, q, group, layer.head_dim, layer.scale, scores, wave.token_stride);
-            } else {
-                prefetch_block(next, layer.head_dim);
-                score_coded(query, kv_head, block, scores);
-                score_recent(query, kv_head, page, scores);
-            }
+            // What the block's other tokens come to is not counted.
+            float any_max[kMaxGroup] = {};
+            int32_t any_count[kMaxGroup] = {};
+            score_block(query, q_head, n_heads, page, scores, any_max, any_count);
+            score_recent(query, q_head, n_heads, page, recent, scores);
         }
-        for (int64_t h = 0; h < group; ++h) {
-            SpanScore& result = span_of(query, kv_head * group + h, span);
-            float* row = scores + h * wave.token_stride;
-            result.n_nonfinite +=
-                seen == ~uint64_t{0} ? bodies.scan(row, &result.max) : scan_seen(row, seen, &result.max);
+        for (int64_t h = 0; h < n_heads; ++h) {
+            n_nonfinite[h] += scan_seen(scores + h * wave.token_stride, seen, &max[h]);
         }
+    }
+    for (int64_t h = 0; h < n_heads; ++h) span_of(query, q_head + h, span) = {max[h], 0.f, n_nonfinite[h], 0};
+}
+
+void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
+    for (int64_t h = 0; h < group; h += kMaxGroup) {
+        score_heads(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span);
     }
 }
 

@@ -1,7 +1,7 @@
 // Purpose:  q . k over every stored key of a decode step, softmax weights against the final maximum, their mass.
 // Shapes:   q [group, head_dim] per query and KV head; keys in blocks of 64 tokens; weights [query, q_head, token].
 // Mapping:  piece = (query, KV head, span of 16 pages); K is read once for all heads of the group, tokens in lanes.
-// Traffic:  per query and KV head, tokens * (bytes of a coded row + 3 * 4 * group), the weights staying in cache.
+// Traffic:  per query and KV head, tokens * (bytes of a coded row + 2 * 4 * group), the weights staying in cache.
 // Numerics: f16 keys: f32 chains over ascending d. Coded keys: integer dot products, exact. Masses by blocks and spans.
 #pragma once
 
@@ -11,28 +11,42 @@
 
 namespace kc {
 
+// What turns the integer dot products of a query head with coded keys into scores: dot * (scale of the row) * factor +
+// offset, the offset being the share of the centre.
+struct CodedQuery {
+    float factor;
+    float offset;
+    int32_t sum;  // of the query's integers
+    int32_t reserved;
+};
+
+// All of them: scores[h, t] of a block of 64 keys that all are seen; the scores that are NaN or infinite become minus
+// infinity and are counted in n_nonfinite[h]; max[h] grows to the largest.
 struct AttentionScoreBodies {
-    // scores[h, t] = scale * sum over d of q[h, d] * block[d, t], a block of f16 keys. `next` is read soon after.
-    void (*dot_f16)(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads, int64_t head_dim,
-                    float scale, float* scores, int64_t score_stride);
-    // dots[h, t] = sum over d of q[h, d] * integer (d, t), a block of q8 keys; q [n_heads, head_dim] up to +-32767.
-    void (*dot_q8)(const uint8_t* block, const int16_t* q, int64_t n_heads, int64_t head_dim, float* dots,
-                   int64_t dot_stride);
-    // The same for expanded levels of keys (codes.h); q up to +-127.
-    void (*dot_levels)(const int8_t* levels, const int8_t* q, int64_t n_heads, int64_t head_dim, float* dots,
-                       int64_t dot_stride);
-    // scores[t] = scores[t] * row_scales[t] * factor + offset for 64 tokens, in place.
-    void (*scale)(float* scores, const uint16_t* row_scales, float factor, float offset);
+    // f16 keys: scores[h, t] = scale * sum over d of q[h, d] * block[d, t]. `next` is read soon after.
+    void (*keys_f16)(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads, int64_t head_dim,
+                     float scale, float* scores, int64_t score_stride, float* max, int32_t* n_nonfinite);
+    // q8 keys with their scales [64]; q [n_heads, head_dim] up to +-32767.
+    void (*keys_q8)(const uint8_t* block, const uint16_t* row_scales, const int16_t* q, const CodedQuery* queries,
+                    int64_t n_heads, int64_t head_dim, float* scores, int64_t score_stride, float* max,
+                    int32_t* n_nonfinite);
+    // q4, q3 or q2 keys; q up to +-127.
+    void (*keys_levels)(int32_t codec, const uint8_t* block, const uint16_t* row_scales, const int8_t* q,
+                        const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
+                        int64_t score_stride, float* max, int32_t* n_nonfinite);
     // scale * q . row for one f16 key that lies as a row.
     float (*dot_row)(const uint16_t* row, const float* q, int64_t head_dim, float scale);
-    // 64 scores that are all seen: those that are NaN or infinite become minus infinity. Grows `max`, returns how many.
-    int32_t (*scan)(float* scores, float* max);
+    // For prompts: scores[t] = scores[t] * row_scales[t] + offset for 64 tokens, in place; and the look alone.
+    void (*scale)(float* scores, const uint16_t* row_scales, float offset);
+    void (*scan)(float* scores, float* max, int32_t* n_nonfinite);
     // weights = exp(scores - max) over n_blocks * 64 tokens, in place; sums[n_blocks].
     void (*exponentials)(float* scores, int64_t n_blocks, float max, float* sums);
     // exp of one number, with the bits of `exponentials`.
     float (*exponential)(float x);
     // The sum of 64 weights and of their squares, in the order of `exponentials`.
     void (*sums)(const float* weights, float* sum, float* squares);
+    // The same for those with a bit in `tokens`.
+    void (*sums_where)(const float* weights, uint64_t tokens, float* sum, float* squares);
 };
 
 }  // namespace kc

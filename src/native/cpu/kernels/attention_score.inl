@@ -1,12 +1,41 @@
 // Bodies of attention_score.h.
 
-constexpr int kBlockVectors = 64 / kLanes;
+// What the scores of a head looked like: the largest, and zero unless one is NaN or infinite.
+struct Look {
+    VecF largest;
+    VecF probe;
+};
+inline Look first_look(float max_score) { return {splat(max_score), splat(0.f)}; }
+inline void look_at(Look& look, VecF scores) {
+    look.largest = max(scores, look.largest);
+    look.probe = fma(scores, splat(0.f), look.probe);
+}
+inline void finish_look(const Look& look, float* scores, float* max_score, int32_t* n_nonfinite) {
+    if (all_zero(look.probe)) {
+        *max_score = reduce_max(look.largest);
+        return;
+    }
+    for (int t = 0; t < 64; ++t) {
+        if (!(scores[t] - scores[t] == 0.f)) {
+            scores[t] = -__builtin_inff();
+            ++*n_nonfinite;
+        } else if (scores[t] > *max_score) {
+            *max_score = scores[t];
+        }
+    }
+}
+
+void attention_score_scan(float* scores, float* max_score, int32_t* n_nonfinite) {
+    Look look = first_look(*max_score);
+    for (int v = 0; v < kBlockVectors; ++v) look_at(look, load(scores + v * kLanes));
+    finish_look(look, scores, max_score, n_nonfinite);
+}
 
 // Accumulators of N heads by V vectors of tokens; each is one chain over d, so a tile's shape does not show in the
 // bits.
 template <int N, int V>
 inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
-                         float* scores, int64_t score_stride) {
+                         float* scores, int64_t score_stride, Look (&looks)[N]) {
     VecF sums[N][V];
     for (int h = 0; h < N; ++h) {
         for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
@@ -22,41 +51,42 @@ inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float*
         }
     }
     for (int h = 0; h < N; ++h) {
-        for (int v = 0; v < V; ++v) store(scores + h * score_stride + v * kLanes, mul(sums[h][v], splat(scale)));
+        for (int v = 0; v < V; ++v) {
+            const VecF score = mul(sums[h][v], splat(scale));
+            store(scores + h * score_stride + v * kLanes, score);
+            look_at(looks[h], score);
+        }
     }
 }
 
 template <int N, int V>
-inline void dot_f16_heads(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
-                          float* scores, int64_t score_stride) {
+inline void score_f16_heads(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
+                            float* scores, int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
     constexpr int kVectors = V < kBlockVectors ? V : kBlockVectors;
+    Look looks[N];
+    for (int h = 0; h < N; ++h) looks[h] = first_look(max_scores[h]);
     for (int v = 0; v < kBlockVectors; v += kVectors) {
         dot_f16_tile<N, kVectors>(block + v * 2 * kLanes, next + v * 2 * kLanes, q, head_dim, scale,
-                                  scores + v * kLanes, score_stride);
+                                  scores + v * kLanes, score_stride, looks);
     }
+    for (int h = 0; h < N; ++h) finish_look(looks[h], scores + h * score_stride, max_scores + h, n_nonfinite + h);
 }
 
-void attention_score_dot_f16(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads,
-                             int64_t head_dim, float scale, float* scores, int64_t score_stride) {
+void attention_score_keys_f16(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads,
+                              int64_t head_dim, float scale, float* scores, int64_t score_stride, float* max_scores,
+                              int32_t* n_nonfinite) {
     while (n_heads > 0) {
         const int64_t n = n_heads > 4 ? 3 : n_heads;
-        switch (n) {
-            case 1:
-                dot_f16_heads<1, 8>(block, next, q, head_dim, scale, scores, score_stride);
-                break;
-            case 2:
-                dot_f16_heads<2, 4>(block, next, q, head_dim, scale, scores, score_stride);
-                break;
-            case 3:
-                dot_f16_heads<3, 4>(block, next, q, head_dim, scale, scores, score_stride);
-                break;
-            default:
-                dot_f16_heads<4, 2>(block, next, q, head_dim, scale, scores, score_stride);
-                break;
-        }
+        const auto heads = n == 1   ? score_f16_heads<1, 8>
+                           : n == 2 ? score_f16_heads<2, 4>
+                           : n == 3 ? score_f16_heads<3, 4>
+                                    : score_f16_heads<4, 2>;
+        heads(block, next, q, head_dim, scale, scores, score_stride, max_scores, n_nonfinite);
         n_heads -= n;
         q += n * head_dim;
         scores += n * score_stride;
+        max_scores += n;
+        n_nonfinite += n;
     }
 }
 
@@ -80,25 +110,44 @@ inline void dot_q8_tile(const uint8_t* block, const int16_t* q, int64_t head_dim
     }
 }
 
-template <int N, int V>
-inline void dot_levels_tile(const int8_t* levels, const int8_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
-    Ints sums[N][V];
-    int32_t bias[N];
+constexpr LevelTables<kQuadBias> kQuadLevels;
+
+// Scores of N heads by V units of 16 tokens, from unit `first` of each quad of dimensions on.
+template <int32_t kCodec, int N, int V>
+inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, int first, int part, const int8_t* q,
+                              const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride,
+                              Look (&looks)[N]) {
+    const Codes table = load_table(kQuadLevels.of<kCodec>());
+    decltype(zero_quads()) sums[N][V];
     for (int h = 0; h < N; ++h) {
-        for (int v = 0; v < V; ++v) sums[h][v] = zero_ints();
-        bias[h] = 0;
-        for (int64_t d = 0; kQuadBias != 0 && d < head_dim; ++d) bias[h] += kQuadBias * q[h * head_dim + d];
+        for (int v = 0; v < V; ++v) sums[h][v] = zero_quads();
     }
-    for (int64_t d = 0; d < head_dim; d += 4) {
-        for (int h = 0; h < N; ++h) {
-            const Quads qd = splat_quad(q + h * head_dim + d);
+    for (int64_t unit = 0; unit < head_dim; unit += 8) {
+        const uint8_t* codes = block + unit * 8 * (kCodec == KC_CODEC_Q4 ? 4 : 2);
+        const uint8_t* high = block + head_dim * 16 + unit * 8;
+        for (int quad = 0; quad < 2; ++quad) {
+            Codes levels[V];
             for (int v = 0; v < V; ++v) {
-                sums[h][v] = add_quads(sums[h][v], load_bytes(levels + d * 64 + v * 32), qd);
+                levels[v] = look_up(unit_codes<kCodec>(codes, high, quad * 4 + first + v, part), table);
+            }
+            for (int h = 0; h < N; ++h) {
+                const Quads qd = splat_quad(q + h * head_dim + unit + quad * 4);
+                for (int v = 0; v < V; ++v) sums[h][v] = add_quads(sums[h][v], levels[v], qd);
             }
         }
     }
     for (int h = 0; h < N; ++h) {
-        for (int v = 0; v < V; ++v) store_ints(dots + h * dot_stride + v * 8, subtract(sums[h][v], bias[h]));
+        const VecF factor = splat(queries[h].factor), offset = splat(queries[h].offset);
+        for (int v = 0; v < V; ++v) {
+            VecF dots[kQuadVectors];
+            convert_quads(sums[h][v], kQuadBias * queries[h].sum, dots);
+            for (int i = 0; i < kQuadVectors; ++i) {
+                const int64_t t = (first + v) * 16 + part * (kCodeBytes / 4) + i * kLanes;
+                const VecF score = fma(mul(dots[i], load_f16(row_scales + t)), factor, offset);
+                store(scores + h * score_stride + t, score);
+                look_at(looks[h], score);
+            }
+        }
     }
 }
 
@@ -107,36 +156,73 @@ inline void dot_q8_heads(const uint8_t* block, const int16_t* q, int64_t head_di
     for (int t = 0; t < 64; t += 32) dot_q8_tile<N, 4>(block + t * 2, q, head_dim, dots + t, dot_stride);
 }
 
-void attention_score_dot_q8(const uint8_t* block, const int16_t* q, int64_t n_heads, int64_t head_dim, float* dots,
-                            int64_t dot_stride) {
-    for (; n_heads >= 2; n_heads -= 2, q += 2 * head_dim, dots += 2 * dot_stride) {
-        dot_q8_heads<2>(block, q, head_dim, dots, dot_stride);
+void attention_score_keys_q8(const uint8_t* block, const uint16_t* row_scales, const int16_t* q,
+                             const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
+                             int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
+    int64_t h = 0;
+    for (; h + 2 <= n_heads; h += 2) {
+        dot_q8_heads<2>(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
     }
-    if (n_heads == 1) dot_q8_heads<1>(block, q, head_dim, dots, dot_stride);
+    if (h < n_heads) dot_q8_heads<1>(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
+    for (h = 0; h < n_heads; ++h) {
+        float* row = scores + h * score_stride;
+        const VecF factor = splat(queries[h].factor), offset = splat(queries[h].offset);
+        Look look = first_look(max_scores[h]);
+        for (int t = 0; t < 64; t += kLanes) {
+            const VecF score = fma(mul(load(row + t), load_f16(row_scales + t)), factor, offset);
+            store(row + t, score);
+            look_at(look, score);
+        }
+        finish_look(look, row, max_scores + h, n_nonfinite + h);
+    }
 }
 
-template <int N>
-inline void dot_levels_heads(const int8_t* levels, const int8_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
-    for (int t = 0; t < 64; t += 32) dot_levels_tile<N, 4>(levels + t * 4, q, head_dim, dots + t, dot_stride);
+template <int32_t kCodec, int N>
+inline void score_levels_heads(const uint8_t* block, const uint16_t* row_scales, const int8_t* q,
+                               const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride,
+                               float* max_scores, int32_t* n_nonfinite) {
+    Look looks[N];
+    for (int h = 0; h < N; ++h) looks[h] = first_look(max_scores[h]);
+    for (int first = 0; first < 4; first += kUnitTile) {
+        for (int part = 0; part < kUnitParts; ++part) {
+            score_levels_tile<kCodec, N, kUnitTile>(block, row_scales, first, part, q, queries, head_dim, scores,
+                                                    score_stride, looks);
+        }
+    }
+    for (int h = 0; h < N; ++h) finish_look(looks[h], scores + h * score_stride, max_scores + h, n_nonfinite + h);
 }
 
-void attention_score_dot_levels(const int8_t* levels, const int8_t* q, int64_t n_heads, int64_t head_dim, float* dots,
-                                int64_t dot_stride) {
+template <int32_t kCodec>
+inline void score_levels(const uint8_t* block, const uint16_t* row_scales, const int8_t* q, const CodedQuery* queries,
+                         int64_t n_heads, int64_t head_dim, float* scores, int64_t score_stride, float* max_scores,
+                         int32_t* n_nonfinite) {
     while (n_heads > 0) {
         const int64_t n = n_heads == 4 ? 2 : n_heads > 3 ? 3 : n_heads;
-        if (n == 3) dot_levels_heads<3>(levels, q, head_dim, dots, dot_stride);
-        if (n == 2) dot_levels_heads<2>(levels, q, head_dim, dots, dot_stride);
-        if (n == 1) dot_levels_heads<1>(levels, q, head_dim, dots, dot_stride);
+        const auto heads = n == 1   ? score_levels_heads<kCodec, 1>
+                           : n == 2 ? score_levels_heads<kCodec, 2>
+                                    : score_levels_heads<kCodec, 3>;
+        heads(block, row_scales, q, queries, head_dim, scores, score_stride, max_scores, n_nonfinite);
         n_heads -= n;
         q += n * head_dim;
-        dots += n * dot_stride;
+        queries += n;
+        scores += n * score_stride;
+        max_scores += n;
+        n_nonfinite += n;
     }
 }
 
-void attention_score_scale(float* scores, const uint16_t* row_scales, float factor, float offset) {
+void attention_score_keys_levels(int32_t codec, const uint8_t* block, const uint16_t* row_scales, const int8_t* q,
+                                 const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
+                                 int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
+    const auto score = codec == KC_CODEC_Q4   ? score_levels<KC_CODEC_Q4>
+                       : codec == KC_CODEC_Q3 ? score_levels<KC_CODEC_Q3>
+                                              : score_levels<KC_CODEC_Q2>;
+    score(block, row_scales, q, queries, n_heads, head_dim, scores, score_stride, max_scores, n_nonfinite);
+}
+
+void attention_score_scale(float* scores, const uint16_t* row_scales, float offset) {
     for (int t = 0; t < 64; t += kLanes) {
-        const VecF s = mul(load(scores + t), load_f16(row_scales + t));
-        store(scores + t, fma(s, splat(factor), splat(offset)));
+        store(scores + t, fma(load(scores + t), load_f16(row_scales + t), splat(offset)));
     }
 }
 
@@ -144,31 +230,6 @@ float attention_score_dot_row(const uint16_t* row, const float* q, int64_t head_
     VecF sums = splat(0.f);
     for (int64_t d = 0; d < head_dim; d += kLanes) sums = fma(load(q + d), load_f16(row + d), sums);
     return reduce_add(sums) * scale;
-}
-
-int32_t attention_score_scan(float* scores, float* max_score) {
-    VecF largest = splat(*max_score);
-    // Becomes NaN where a score is NaN or infinite.
-    VecF probe = splat(0.f);
-    for (int v = 0; v < kBlockVectors; ++v) {
-        const VecF s = load(scores + v * kLanes);
-        largest = max(s, largest);
-        probe = fma(s, splat(0.f), probe);
-    }
-    if (reduce_add(probe) == 0.f) {
-        *max_score = reduce_max(largest);
-        return 0;
-    }
-    int32_t n_nonfinite = 0;
-    for (int t = 0; t < 64; ++t) {
-        if (!(scores[t] - scores[t] == 0.f)) {
-            scores[t] = -__builtin_inff();
-            ++n_nonfinite;
-        } else if (scores[t] > *max_score) {
-            *max_score = scores[t];
-        }
-    }
-    return n_nonfinite;
 }
 
 void attention_score_exponentials(float* scores, int64_t n_blocks, float max_score, float* sums) {
@@ -190,10 +251,11 @@ float attention_score_exponential(float x) {
     return lanes[0];
 }
 
-void attention_score_sums(const float* weights, float* sum, float* squares) {
+template <class Load>
+inline void sum_weights(const Load& load_weights, float* sum, float* squares) {
     VecF total = splat(0.f), total_squares = splat(0.f);
     for (int v = 0; v < kBlockVectors; ++v) {
-        const VecF w = load(weights + v * kLanes);
+        const VecF w = load_weights(v * kLanes);
         total = add(total, w);
         total_squares = fma(w, w, total_squares);
     }
@@ -201,7 +263,15 @@ void attention_score_sums(const float* weights, float* sum, float* squares) {
     *squares = reduce_add(total_squares);
 }
 
+void attention_score_sums(const float* weights, float* sum, float* squares) {
+    sum_weights([=](int t) { return load(weights + t); }, sum, squares);
+}
+
+void attention_score_sums_where(const float* weights, uint64_t tokens, float* sum, float* squares) {
+    sum_weights([=](int t) { return load_where(weights + t, tokens >> t); }, sum, squares);
+}
+
 constexpr AttentionScoreBodies attention_score_bodies = {
-    attention_score_dot_f16,      attention_score_dot_q8,      attention_score_dot_levels,
-    attention_score_scale,        attention_score_dot_row,     attention_score_scan,
-    attention_score_exponentials, attention_score_exponential, attention_score_sums};
+    attention_score_keys_f16, attention_score_keys_q8,   attention_score_keys_levels,  attention_score_dot_row,
+    attention_score_scale,    attention_score_scan,      attention_score_exponentials, attention_score_exponential,
+    attention_score_sums,     attention_score_sums_where};

@@ -59,7 +59,7 @@ void store_bits(uint8_t* plane, bool is_v, int token, int32_t head_dim, const ui
         const CodePlace at = code_place(is_v, token, d);
         const int shift = static_cast<int>(at.unit % kPerByte) * kWidth;
         const int bits = codes[static_cast<uint8_t>(numbers[d])] >> kFirst & kMask;
-        uint8_t& byte = plane[at.unit / kPerByte * 32 + at.byte];
+        uint8_t& byte = plane[at.unit / kPerByte * kUnitCodes + at.byte];
         byte = static_cast<uint8_t>((byte & ~(kMask << shift)) | bits << shift);
     }
 }
@@ -67,7 +67,7 @@ template <int kFirst, int kWidth>
 int load_bits(const uint8_t* plane, const CodePlace& at) {
     constexpr int kMask = (1 << kWidth) - 1, kPerByte = 8 / kWidth;
     const int shift = static_cast<int>(at.unit % kPerByte) * kWidth;
-    return (plane[at.unit / kPerByte * 32 + at.byte] >> shift & kMask) << kFirst;
+    return (plane[at.unit / kPerByte * kUnitCodes + at.byte] >> shift & kMask) << kFirst;
 }
 
 // The plane of the high bits of q3.

@@ -1,4 +1,7 @@
-// Bodies of codec.h.
+// Bodies of codec.h, and what the kernels that read coded blocks share.
+
+// Vectors of the 64 tokens of a block.
+constexpr int kBlockVectors = 64 / kLanes;
 
 bool codec_to_f16(const float* x, int64_t n, uint16_t* out) {
     // Becomes NaN where a number is NaN or infinite.
@@ -79,30 +82,55 @@ void codec_transpose(const uint8_t* rows, int64_t row_bytes, int64_t head_dim, f
     }
 }
 
-void codec_expand(int32_t codec, const uint8_t* block, int64_t head_dim, int8_t* levels) {
-    const int64_t n_units = 2 * head_dim;
-    if (codec == KC_CODEC_Q4) {
-        for (int64_t unit = 0; unit < n_units; unit += 2, block += 32) {
-            const Bytes chunk = load_bytes(block);
-            store_bytes(levels + unit * 32, look_up(bits_of(chunk, 0, 15), kLevels4));
-            store_bytes(levels + unit * 32 + 32, look_up(bits_of(chunk, 4, 15), kLevels4));
+// Tables of levels in registers, each level with `bias` added.
+template <int kBias>
+struct LevelTables {
+    int8_t q2[16] = {}, q3[16] = {}, q4[16] = {};
+    constexpr LevelTables() {
+        for (int i = 0; i < 16; ++i) {
+            q2[i] = static_cast<int8_t>(kLevels2[i] + kBias);
+            q3[i] = static_cast<int8_t>(kLevels3[i] + kBias);
+            q4[i] = static_cast<int8_t>(kLevels4[i] + kBias);
         }
-        return;
     }
-    const uint8_t* high_plane = block + n_units * 8;
-    for (int64_t unit = 0; unit < n_units; unit += 8, block += 64) {
-        const Bytes high = codec == KC_CODEC_Q3 ? load_bytes(high_plane + unit * 4) : load_bytes(block);
-        for (int half = 0; half < 2; ++half) {
-            const Bytes chunk = load_bytes(block + 32 * half);
-            for (int i = 0; i < 4; ++i) {
-                const Bytes low = bits_of(chunk, 2 * i, 3);
-                const Bytes level = codec == KC_CODEC_Q3
-                                        ? look_up(with_high_bit(low, bits_of(high, 4 * half + i, 1)), kLevels3)
-                                        : look_up(low, kLevels2);
-                store_bytes(levels + (unit + 4 * half + i) * 32, level);
+    template <int32_t kCodec>
+    constexpr const int8_t* of() const {
+        return kCodec == KC_CODEC_Q4 ? q4 : kCodec == KC_CODEC_Q3 ? q3 : q2;
+    }
+};
+constexpr LevelTables<0> kSignedLevels;
+
+// Codes of part `part` of a unit (codes.h). Where q3 has its plane of high bits is `high`.
+template <int32_t kCodec>
+inline Codes unit_codes(const uint8_t* block, const uint8_t* high, int64_t unit, int part) {
+    const int64_t offset = part * kCodeBytes;
+    if constexpr (kCodec == KC_CODEC_Q4) {
+        return bits_of(load_codes(block + unit / 2 * 64 + offset), static_cast<int>(unit % 2) * 4, 15);
+    } else {
+        const Codes low = bits_of(load_codes(block + unit / 4 * 64 + offset), static_cast<int>(unit % 4) * 2, 3);
+        if constexpr (kCodec == KC_CODEC_Q2) return low;
+        return with_high_bit(low, bits_of(load_codes(high + unit / 8 * 64 + offset), static_cast<int>(unit % 8), 1));
+    }
+}
+
+template <int32_t kCodec>
+inline void expand_units(const uint8_t* block, int64_t head_dim, int8_t* levels) {
+    const Codes table = load_table(kSignedLevels.of<kCodec>());
+    for (int64_t unit = 0; unit < head_dim; unit += 8) {
+        for (int i = 0; i < 8; ++i) {
+            for (int part = 0; part < kUnitParts; ++part) {
+                const Codes codes = unit_codes<kCodec>(block + unit * 8 * (kCodec == KC_CODEC_Q4 ? 4 : 2),
+                                                       block + head_dim * 16 + unit * 8, i, part);
+                store_codes(levels + (unit + i) * 64 + part * kCodeBytes, look_up(codes, table));
             }
         }
     }
+}
+
+void codec_expand(int32_t codec, const uint8_t* block, int64_t head_dim, int8_t* levels) {
+    if (codec == KC_CODEC_Q4) return expand_units<KC_CODEC_Q4>(block, head_dim, levels);
+    if (codec == KC_CODEC_Q3) return expand_units<KC_CODEC_Q3>(block, head_dim, levels);
+    expand_units<KC_CODEC_Q2>(block, head_dim, levels);
 }
 
 constexpr CodecBodies codec_bodies = {codec_to_f16,      codec_from_f16,  codec_rotate,

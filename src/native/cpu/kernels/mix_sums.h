@@ -26,6 +26,12 @@ struct PackedRows {
     float weight[kMaxGroup][kPageTokens];
 };
 
+// Sums over the weights of some tokens of a page, of up to kMaxGroup heads.
+struct PageSums {
+    float weights[kMaxGroup];
+    float squares[kMaxGroup];
+};
+
 struct Mix {
     const kc_attention_mix_params& params;
     const kc_wave& wave;
@@ -55,15 +61,15 @@ struct Mix {
     void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
     void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
                   int64_t kept_end) const;
-    float mass_of(const float* weights, uint64_t tokens) const;
+    PageSums sums_of(int64_t query, int64_t head, int64_t n_heads, int32_t page, uint64_t tokens) const;
     void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, const uint16_t* scales,
                 PackedRows& packed) const;
-    void add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block,
-                    const float* weights, uint64_t tokens) const;
+    void add_rows(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block, int64_t ahead_bytes,
+                  const float* weights, uint64_t tokens, PackedRows& packed) const;
     uint64_t add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t begin,
                        int64_t end, PackedRows& packed) const;
-    void add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                    PackedRows& packed) const;
+    PageSums add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
+                        PackedRows& packed) const;
     void finish(int64_t query, int64_t q_head) const;
 };
 
