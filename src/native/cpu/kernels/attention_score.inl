@@ -44,7 +44,7 @@ inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float*
         // The query stays in registers, keys pass by: N * V sums, N numbers and one key fill the 16 of AVX2.
         VecF qd[N];
         for (int h = 0; h < N; ++h) qd[h] = splat(q[h * head_dim + d]);
-        prefetch(next + d * 128);
+        for (int at = 0; at < V * kLanes * 2; at += 64) prefetch(next + d * 128 + at);
         for (int v = 0; v < V; ++v) {
             const VecF key = load_f16(block + d * 128 + v * 2 * kLanes);
             for (int h = 0; h < N; ++h) sums[h][v] = fma(qd[h], key, sums[h][v]);
