@@ -3,6 +3,7 @@
 typedef __m256i Codes;
 constexpr int kCodeBytes = 32;
 constexpr int kUnitParts = 64 / kCodeBytes;
+constexpr int kTileHeads = 3;
 inline Codes load_codes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline void store_codes(void* p, Codes b) { _mm256_storeu_si256(static_cast<__m256i*>(p), b); }
 inline Codes bits_of(Codes b, int shift, int mask) {

@@ -4,6 +4,7 @@
 typedef __m512i Codes;
 constexpr int kCodeBytes = 64;
 constexpr int kUnitParts = 64 / kCodeBytes;
+constexpr int kTileHeads = 4;
 inline Codes load_codes(const void* p) { return _mm512_loadu_si512(p); }
 inline void store_codes(void* p, Codes b) { _mm512_storeu_si512(p, b); }
 inline Codes bits_of(Codes b, int shift, int mask) {

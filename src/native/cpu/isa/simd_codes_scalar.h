@@ -4,6 +4,8 @@
 typedef Bytes Codes;
 constexpr int kCodeBytes = 32;
 constexpr int kUnitParts = 64 / kCodeBytes;
+// How many query heads go through a block of codes together.
+constexpr int kTileHeads = 3;
 inline Codes load_codes(const void* p) { return load_bytes(p); }
 inline void store_codes(void* p, const Codes& b) { __builtin_memcpy(p, &b, 32); }
 // (b >> shift) & mask of every byte; the mask keeps no bit that came from a neighbour.

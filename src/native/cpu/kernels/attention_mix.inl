@@ -167,6 +167,7 @@ inline void mix_levels_heads(const uint8_t* block, const PageWeights* weights, i
 template <int32_t kCodec>
 inline void mix_levels(const uint8_t* block, const PageWeights* weights, int64_t n_heads, int64_t head_dim, float* into,
                        int64_t into_stride) {
+    if (n_heads == 4) mix_levels_heads<kCodec, kTileHeads>(block, weights, head_dim, into, into_stride);
     if (n_heads == 3) mix_levels_heads<kCodec, 3>(block, weights, head_dim, into, into_stride);
     if (n_heads == 2) mix_levels_heads<kCodec, 2>(block, weights, head_dim, into, into_stride);
     if (n_heads == 1) mix_levels_heads<kCodec, 1>(block, weights, head_dim, into, into_stride);
@@ -175,11 +176,9 @@ inline void mix_levels(const uint8_t* block, const PageWeights* weights, int64_t
 void attention_mix_levels(int32_t codec, const uint8_t* block, const uint16_t* scales, uint64_t tokens,
                           const float* weights, int64_t weight_stride, int64_t n_heads, int64_t head_dim, float* into,
                           int64_t into_stride, float* sums, float* squares) {
-    // More heads than this go in turns.
-    constexpr int64_t kHeads = 3;
-    PageWeights pages[kHeads];
+    PageWeights pages[kTileHeads];
     while (n_heads > 0) {
-        const int64_t n = n_heads == 4 ? 2 : n_heads > kHeads ? kHeads : n_heads;
+        const int64_t n = tile_heads(n_heads);
         for (int64_t h = 0; h < n; ++h) {
             weigh_page(weights + h * weight_stride, scales, tokens, pages + h, sums + h, squares + h);
         }

@@ -124,7 +124,7 @@ void Score::score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t 
                         n_nonfinite);
         return;
     }
-    prefetch_block(next, layer.head_dim);
+    prefetch_ahead(layer.k, sequence, page, kv_head, layer.head_dim);
     const int64_t at = query * layer.n_q_heads + q_head;
     const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
     if (block.codec == KC_CODEC_Q8) {

@@ -197,10 +197,11 @@ inline void score_levels(const uint8_t* block, const uint16_t* row_scales, const
                          int64_t n_heads, int64_t head_dim, float* scores, int64_t score_stride, float* max_scores,
                          int32_t* n_nonfinite) {
     while (n_heads > 0) {
-        const int64_t n = n_heads == 4 ? 2 : n_heads > 3 ? 3 : n_heads;
+        const int64_t n = tile_heads(n_heads);
         const auto heads = n == 1   ? score_levels_heads<kCodec, 1>
                            : n == 2 ? score_levels_heads<kCodec, 2>
-                                    : score_levels_heads<kCodec, 3>;
+                           : n == 3 ? score_levels_heads<kCodec, 3>
+                                    : score_levels_heads<kCodec, kTileHeads>;
         heads(block, row_scales, q, queries, head_dim, scores, score_stride, max_scores, n_nonfinite);
         n_heads -= n;
         q += n * head_dim;

@@ -113,6 +113,12 @@ inline Codes unit_codes(const uint8_t* block, const uint8_t* high, int64_t unit,
     }
 }
 
+// How many of n_heads heads go together next: the rest is not left alone.
+inline int64_t tile_heads(int64_t n_heads) {
+    if (n_heads == kTileHeads + 1 && kTileHeads > 2) return kTileHeads - 1;
+    return n_heads > kTileHeads ? kTileHeads : n_heads;
+}
+
 template <int32_t kCodec>
 inline void expand_units(const uint8_t* block, int64_t head_dim, int8_t* levels) {
     const Codes table = load_table(kSignedLevels.of<kCodec>());

@@ -65,7 +65,7 @@ PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t s
         add_rows(query, head, n_heads, span, block, next.data - block.data, weights, tokens, packed);
         return params.mode == KC_MIX_SKETCHED ? sums_of(query, head, n_heads, page, tokens) : PageSums{};
     }
-    prefetch_block(next, layer.head_dim);
+    prefetch_ahead(layer.v, sequence, page, kv_head, layer.head_dim);
     PageSums sums;
     if (block.codec == KC_CODEC_Q8) {
         sums = sums_of(query, head, n_heads, page, tokens);
