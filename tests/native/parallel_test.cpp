@@ -17,7 +17,7 @@ namespace {
 using kc::ThreadPool;
 
 void every_item_once() {
-    for (const int n_threads : {1, 2, 3, 7}) {
+    for (const int n_threads : {1, 2, 3, 7, 20}) {  // 20: several threads share a share
         ThreadPool pool(n_threads);
         CHECK(pool.n_threads() == n_threads, pool.n_threads());
         for (const int64_t n_items : {0, 1, 2, 3, 7, 64, 1000}) {
@@ -121,6 +121,29 @@ void sleeps_and_wakes() {
     }
 }
 
+// Pieces of a worker that is held up are done by the others.
+void slow_pieces_hold_up_no_others() {
+    ThreadPool pool(2);
+    for (int round = 0; round < 5; ++round) {
+        std::atomic<int> n_others{0};
+        std::atomic<bool> alone{false};
+        int n_meanwhile = -1;
+        pool.run(64, 1, [&](int64_t begin, int64_t, int) {
+            if (begin != 0 && begin != 32) {
+                ++n_others;
+                return;
+            }
+            // The first to come here waits for all others, for up to a second on a busy machine.
+            if (alone.exchange(true)) return;
+            for (int i = 0; i < 1000 && n_others < 62; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            n_meanwhile = n_others;
+        });
+        // None at all: on a busy machine the other did not begin in time.
+        CHECK(n_meanwhile == 62 || n_meanwhile == 0, n_meanwhile);
+        CHECK(n_others == 62, n_others.load());
+    }
+}
+
 // The caller ends before a slow worker: it must sleep until the worker has left, and see its work.
 void waits_for_slow_worker() {
     ThreadPool pool(2);
@@ -180,6 +203,7 @@ int main() {
     pool_inside_another();
     two_pools_at_once();
     sleeps_and_wakes();
+    slow_pieces_hold_up_no_others();
     waits_for_slow_worker();
     idle_pool_burns_nothing();
     resizes();

@@ -6,11 +6,8 @@
 namespace kc {
 namespace {
 
-constexpr uint32_t kInsideMask = 0xfff;
-constexpr uint32_t kOpen = 0x1000;
-constexpr uint32_t kNumberStep = 0x2000;
-constexpr uint32_t kNumberMask = ~(kNumberStep - 1);
-static_assert(ThreadPool::kMaxThreads <= static_cast<int>(kInsideMask));
+// So that they can be counted in 32 bits.
+constexpr int64_t kMaxPieces = int64_t{1} << 30;
 
 // Long enough to bridge the gap between two kernels of a decode step, short enough that an idle pool burns nothing.
 constexpr int64_t kSpinNs = 50'000;
@@ -26,6 +23,15 @@ inline void pause() {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("yield");
+#endif
+}
+
+// Fetches a line that will be changed, at once for that: reading it first would take the way twice.
+inline void prefetch_to_write(void* p) {
+#if defined(__x86_64__)
+    asm volatile("prefetchw %0" : : "m"(*static_cast<char*>(p)));
+#else
+    __builtin_prefetch(p, 1);
 #endif
 }
 
@@ -63,11 +69,13 @@ void ThreadPool::start(int n_threads) {
     n_threads = std::clamp(n_threads, 1, kMaxThreads);
     const int n_cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
     spin_ns_ = n_threads > n_cores ? kSpinOversubscribedNs : kSpinNs;
+    n_shares_ = std::min(n_threads, kMaxShares);
     stopping_.store(false, std::memory_order_relaxed);
+    const uint32_t number = number_.load(std::memory_order_relaxed);
     try {
         threads_.reserve(static_cast<size_t>(n_threads) - 1);
         for (int worker = 1; worker < n_threads; ++worker)
-            threads_.emplace_back([this, worker] { worker_loop(worker); });
+            threads_.emplace_back([this, worker, number] { worker_loop(worker, number); });
     } catch (...) {
         stop();
         throw;
@@ -76,9 +84,9 @@ void ThreadPool::start(int n_threads) {
 
 void ThreadPool::stop() {
     stopping_.store(true);
-    // A new number with the run closed wakes every sleeper, and none of them enters.
-    state_.fetch_add(kNumberStep);
-    state_.notify_all();
+    // A new number wakes every sleeper, and there is no piece under it.
+    number_.fetch_add(1);
+    number_.notify_all();
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
 }
@@ -97,66 +105,93 @@ void ThreadPool::run(int64_t n_items, int64_t grain, WorkFn fn, void* ctx) {
     if (threads_.empty() || n_items <= grain) {
         fn(ctx, 0, n_items, 0);
     } else {
-        // The run is closed and nobody is inside, so these are ours to write; opening it publishes them.
-        run_ = {fn, ctx, n_items, grain};
-        next_.store(0, std::memory_order_relaxed);
-        const uint32_t number = (state_.load(std::memory_order_relaxed) & kNumberMask) + kNumberStep;
-        state_.store(number | kOpen);
-        state_.notify_all();
-        work(0);
-        const uint32_t inside = state_.fetch_and(~kOpen) & kInsideMask;
-        if (inside != 0) wait_until_left(number);
+        if (n_items / grain >= kMaxPieces) grain *= n_items / grain / kMaxPieces + 1;
+        const int64_t n_pieces = (n_items + grain - 1) / grain;
+        const uint32_t number = number_.load(std::memory_order_relaxed) + 1;
+        // All pieces of the run before are done, so the shares are ours to write.
+        int64_t begin = 0;
+        for (int s = 0; s < n_shares_; ++s) {
+            const int64_t end = (n_pieces * (s + 1) + n_shares_ - 1) / n_shares_;
+            shares_[s].run = {fn, ctx, n_items, grain, end};
+            shares_[s].n_done.store(0, std::memory_order_relaxed);
+            // The very first piece is the caller's: its work hides the time in which these lines change hands.
+            const uint64_t left = static_cast<uint64_t>(end - begin - (s == 0 ? 1 : 0));
+            shares_[s].left.store(uint64_t{number} << 32 | left, std::memory_order_release);
+            begin = end;
+        }
+        number_.store(number, std::memory_order_release);
+        // May miss who falls asleep at this moment, and does without him; a fence would cost every run more.
+        if (n_sleeping_.load(std::memory_order_relaxed) != 0) number_.notify_all();
+        fn(ctx, 0, grain, 0);
+        const int64_t n_done = 1 + work(0, number);
+        if (n_done < n_pieces) wait_until_done(n_pieces - n_done);
     }
     t_pool = outer_pool;
     t_worker = outer_worker;
 }
 
-void ThreadPool::wait_until_left(uint32_t closed_state) {
-    const auto left = [&] { return state_.load() == closed_state; };
-    if (spin_until(spin_ns_, left)) return;
-    // The last one out reads caller_sleeps_ after its own leaving, we read state_ after setting it: one of us sees the
-    // other. It is set anew each time, as a straggler of an earlier run may have cleared it.
+// Until the workers have done n_pieces.
+void ThreadPool::wait_until_done(int64_t n_pieces) {
+    const auto done = [&] {
+        int64_t n = 0;
+        for (int s = 0; s < n_shares_; ++s) n += shares_[s].n_done.load();
+        return n == n_pieces;
+    };
+    if (spin_until(spin_ns_, done)) return;
+    // A worker reads caller_sleeps_ after it counted its pieces, we count after setting it: one of us sees the other.
+    // It is set anew each time, as a straggler of an earlier run may have cleared it.
     for (;;) {
         caller_sleeps_.store(1);
-        if (left()) break;
+        if (done()) break;
         caller_sleeps_.wait(1);
     }
     caller_sleeps_.store(0);
 }
 
-void ThreadPool::work(int worker) {
-    const Run run = run_;
-    for (;;) {
-        const int64_t begin = next_.fetch_add(run.grain, std::memory_order_relaxed);
-        if (begin >= run.n_items) return;
-        run.fn(run.ctx, begin, std::min(begin + run.grain, run.n_items), worker);
+// Pieces of run `number`, the own share first, until none is left; returns how many.
+int64_t ThreadPool::work(int worker, uint32_t number) {
+    int64_t n_done = 0;
+    for (int i = 0; i < n_shares_; ++i) {
+        const int share = (worker + i) % n_shares_;
+        std::atomic<uint64_t>& left = shares_[share].left;
+        if (i == 0) prefetch_to_write(&left);
+        uint64_t seen = left.load(std::memory_order_relaxed);
+        for (;;) {
+            const int64_t n_left = static_cast<int64_t>(seen & 0xffffffffu);
+            if (seen >> 32 != number || n_left == 0) break;
+            // From others half at a time: every look at their line costs both sides.
+            const int64_t n_taken = i == 0 ? 1 : (n_left + 1) / 2;
+            if (!left.compare_exchange_weak(seen, seen - static_cast<uint64_t>(n_taken), std::memory_order_acq_rel,
+                                            std::memory_order_relaxed)) {
+                continue;
+            }
+            const Run& run = shares_[share].run;
+            for (int64_t piece = run.end - n_left; piece < run.end - n_left + n_taken; ++piece) {
+                run.fn(run.ctx, piece * run.grain, std::min((piece + 1) * run.grain, run.n_items), worker);
+            }
+            n_done += n_taken;
+            seen = left.load(std::memory_order_relaxed);
+        }
     }
+    return n_done;
 }
 
-void ThreadPool::worker_loop(int worker) {
+void ThreadPool::worker_loop(int worker, uint32_t seen) {
     t_pool = this;
     t_worker = worker;
-    uint32_t seen = state_.load(std::memory_order_relaxed);
-    // A run that was open at that moment is new to this worker as well.
-    uint32_t done_number = (seen & kOpen) != 0 ? (seen - kNumberStep) & kNumberMask : seen & kNumberMask;
-    const auto news = [&] {
-        seen = state_.load(std::memory_order_acquire);
-        return (seen & kNumberMask) != done_number;
-    };
-    while (!stopping_.load()) {
+    const auto news = [&] { return number_.load(std::memory_order_acquire) != seen; };
+    for (;;) {
         if (!spin_until(spin_ns_, news)) {
-            while (!news() && !stopping_.load()) state_.wait(seen);
+            n_sleeping_.fetch_add(1);
+            while (!news()) number_.wait(seen);
+            n_sleeping_.fetch_sub(1);
         }
-        done_number = seen & kNumberMask;
-        // Enter, unless the run was closed before we came.
-        bool entered = false;
-        while ((seen & kOpen) != 0 && (seen & kNumberMask) == done_number && !entered) {
-            entered = state_.compare_exchange_weak(seen, seen + 1);
-        }
-        if (!entered) continue;
-        work(worker);
-        const uint32_t before = state_.fetch_sub(1);
-        if ((before & kInsideMask) == 1 && (before & kOpen) == 0 && caller_sleeps_.load() != 0) {
+        if (stopping_.load()) return;
+        seen = number_.load(std::memory_order_acquire);
+        const int64_t n_done = work(worker, seen);
+        if (n_done == 0) continue;
+        shares_[worker % n_shares_].n_done.fetch_add(n_done);
+        if (caller_sleeps_.load() != 0) {
             caller_sleeps_.store(0);
             caller_sleeps_.notify_one();
         }

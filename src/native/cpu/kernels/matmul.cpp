@@ -111,11 +111,10 @@ void matmul(CpuContext& context, const kc_matmul_params& params) {
         input.x_sum = x_sum;
     }
 
-    // One token: pieces large enough to be worth their handing out. More: whole panels, unless threads would go idle.
+    // One token: pieces just large enough to be worth their handing out. More: whole panels, unless threads would go
+    // idle.
     const int64_t fair = std::max<int64_t>(1, n_groups / (4 * pool.n_threads()));
-    const int64_t grain = params.n_tokens == 1
-                              ? std::min(fair, ceil_div(4 * kPieceBytes, kMatMulGroup * largest_row_bytes))
-                              : std::min<int64_t>(fair, kMatMulPanel / kMatMulGroup);
+    const int64_t grain = params.n_tokens == 1 ? 1 : std::min<int64_t>(fair, kMatMulPanel / kMatMulGroup);
     const int64_t least = ceil_div(kPieceBytes, kMatMulGroup * largest_row_bytes * params.n_tokens);
     pool.run(n_groups, std::max(grain, least), [&](int64_t begin, int64_t end, int worker) {
         uint8_t* mine = scratch + at.workers + static_cast<uint64_t>(worker) * at.worker_bytes;
