@@ -62,7 +62,18 @@ std::set<int> forced(int n, const StepOptions& options) {
     return tokens;
 }
 
-enum class Kind { random, few_values, all_equal, zeros, with_nan, ascending };
+enum class Kind {
+    random,
+    few_values,
+    all_equal,
+    zeros,
+    with_nan,
+    ascending,
+    descending,
+    one_page,    // all that is large stands in one page
+    one_lane,    // all that is large stands 16 tokens apart
+    neighbours,  // floats next to each other
+};
 
 std::vector<float> make_weights(std::mt19937& random, int n, Kind kind) {
     std::vector<float> w(static_cast<size_t>(n));
@@ -88,6 +99,18 @@ std::vector<float> make_weights(std::mt19937& random, int n, Kind kind) {
             case Kind::ascending:
                 x = static_cast<float>(i) / static_cast<float>(n);
                 break;
+            case Kind::descending:
+                x = static_cast<float>(n - i) / static_cast<float>(n);
+                break;
+            case Kind::one_page:
+                x = i / 64 == n / 128 ? 1.f + u : u * 1e-3f;
+                break;
+            case Kind::one_lane:
+                x = i % 16 == 5 ? 1.f + u : u * 1e-3f;
+                break;
+            case Kind::neighbours:
+                x = 1.f + static_cast<float>(static_cast<int>(u * 300)) * 0x1p-23f;
+                break;
         }
     }
     return w;
@@ -97,9 +120,11 @@ void one_head(const kc::Kernels* kernels) {
     TestContext context(kernels, 1);
     std::mt19937 random(3);
     for (const int n : {1, 2, 36, 37, 63, 64, 65, 127, 128, 129, 1000, 3000}) {
-        for (const int n_keep : {0, 1, 2, 17, 64, 300, 5000}) {
+        for (const int n_keep : {0, 1, 2, 17, 64, 300, n - 38, n - 37, n - 36, n - 1, 5000}) {
+            if (n_keep < 0) continue;
             for (const Kind kind :
-                 {Kind::random, Kind::few_values, Kind::all_equal, Kind::zeros, Kind::with_nan, Kind::ascending}) {
+                 {Kind::random, Kind::few_values, Kind::all_equal, Kind::zeros, Kind::with_nan, Kind::ascending,
+                  Kind::descending, Kind::one_page, Kind::one_lane, Kind::neighbours}) {
                 const std::vector<float> weights = make_weights(random, n, kind);
                 StepOptions options;
                 options.n_keep = options.n_keep_max = n_keep;

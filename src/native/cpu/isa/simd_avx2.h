@@ -81,6 +81,17 @@ inline VecF exp2_integer(VecF n) {
 inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return _mm256_andnot_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), value);
 }
+inline VecF choose(uint32_t lanes, VecF a, VecF b) {
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int32_t>(lanes)), bits);
+    return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits)));
+}
+inline uint32_t at_least(VecF a, VecF b) {
+    return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+}
+inline void store_maxima4(float* p, VecF v) {
+    _mm_storeu_ps(p, _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
 
 typedef __m256i Bytes;
 

@@ -74,6 +74,12 @@ inline VecF exp2_integer(VecF n) {
 inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), value, _mm512_setzero_ps());
 }
+inline VecF choose(uint32_t lanes, VecF a, VecF b) { return _mm512_mask_blend_ps(static_cast<__mmask16>(lanes), b, a); }
+inline uint32_t at_least(VecF a, VecF b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+inline void store_maxima4(float* p, VecF v) {
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(v), high_half(v));
+    _mm_storeu_ps(p, _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
 
 typedef __m256i Bytes;
 

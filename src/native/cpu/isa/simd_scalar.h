@@ -138,6 +138,20 @@ inline VecF exp2_integer(VecF n) {
 inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return reinterpret_cast<VecF>(reinterpret_cast<VecI>(value) & ~(a < b));
 }
+// b where a lane's bit is clear, a where it is set.
+inline VecF choose(uint32_t lanes, VecF a, VecF b) {
+    const VecI bits = {1, 2, 4, 8};
+    const int32_t all = static_cast<int32_t>(lanes);
+    return (VecI{all, all, all, all} & bits) != 0 ? a : b;
+}
+// A bit for every lane with a >= b.
+inline uint32_t at_least(VecF a, VecF b) {
+    uint32_t lanes = 0;
+    for (int i = 0; i < kLanes; ++i) lanes |= static_cast<uint32_t>(a[i] >= b[i]) << i;
+    return lanes;
+}
+// The largest of the lanes congruent to 0, 1, 2, 3 modulo 4.
+inline void store_maxima4(float* p, VecF v) { store(p, v); }
 
 struct Bytes {
     int8_t v[32];

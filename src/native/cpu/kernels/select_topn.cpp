@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 
 #include "cpu/context.h"
 #include "cpu/kernels/layout.h"
@@ -11,34 +10,25 @@
 namespace kc {
 namespace {
 
-constexpr int64_t kChunk = 16;
 // Below every weight and below NaN, which ranks as -1: not a candidate, or taken already.
 constexpr float kNoCandidate = -2.f;
-// Marks of a token: kept, or among the best of a head.
-constexpr uint8_t kKept = 1;
-constexpr uint8_t kChosen = 2;
+constexpr float kLowest = -1.f;
+constexpr uint64_t kWholePage = ~uint64_t{0};
 
-struct Candidate {
-    float weight;
-    int32_t token;
-};
-
-bool better(const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-}
-
-// The scratch of one thread, carved.
+// The scratch of one thread, carved. A bit of a page's word is a token.
 struct SelectScratch {
-    float* weights;         // [tokens], of the group or of one head; kNoCandidate where none
-    float* maxima;          // [chunks]
-    float* sorted_maxima;   // [chunks]
-    Candidate* candidates;  // [tokens]
-    uint8_t* kept;          // [tokens]: kKept, kChosen or 0
-    float* page_sums;       // [group, pages]: of the weights outside
-    float* page_squares;    // [group, pages]
-    float* factors;         // [group]: 1 / mass
-    double* rest;           // [group]: the sum outside, as it shrinks
-    double* rest_squares;   // [group]
+    float* sums;           // [tokens], the group's weights or those of one head
+    float* maxima;         // [pages, 4], of the candidates among 16 tokens each
+    float* weights;        // [tokens], of candidates that were found
+    int32_t* tokens;       // [tokens], of the same
+    uint64_t* kept;        // [pages]
+    uint64_t* chosen;      // [pages], among the best of a head
+    uint8_t* is_stale;     // [pages]: its sums outside do not know all that is kept
+    float* page_sums;      // [group, pages]: of the weights outside
+    float* page_squares;   // [group, pages]
+    float* factors;        // [group]: 1 / mass
+    double* rest;          // [group]: the sum outside, as it shrinks
+    double* rest_squares;  // [group]
 
     static int64_t carve(int64_t group, int64_t n_tokens, uint8_t* base, SelectScratch* s) {
         int64_t at = 0;
@@ -47,12 +37,14 @@ struct SelectScratch {
             at += round_up(n_bytes, 64);
             return p;
         };
-        const int64_t n_chunks = n_tokens / kChunk, n_pages = n_tokens / kPageTokens;
+        const int64_t n_pages = n_tokens / kPageTokens;
+        s->sums = reinterpret_cast<float*>(take(n_tokens * 4));
+        s->maxima = reinterpret_cast<float*>(take(n_pages * 16));
         s->weights = reinterpret_cast<float*>(take(n_tokens * 4));
-        s->maxima = reinterpret_cast<float*>(take(n_chunks * 4));
-        s->sorted_maxima = reinterpret_cast<float*>(take(n_chunks * 4));
-        s->candidates = reinterpret_cast<Candidate*>(take(n_tokens * static_cast<int64_t>(sizeof(Candidate))));
-        s->kept = take(n_tokens);
+        s->tokens = reinterpret_cast<int32_t*>(take(n_tokens * 4));
+        s->kept = reinterpret_cast<uint64_t*>(take(n_pages * 8));
+        s->chosen = reinterpret_cast<uint64_t*>(take(n_pages * 8));
+        s->is_stale = take(n_pages);
         s->page_sums = reinterpret_cast<float*>(take(group * n_pages * 4));
         s->page_squares = reinterpret_cast<float*>(take(group * n_pages * 4));
         s->factors = reinterpret_cast<float*>(take(group * 4));
@@ -61,6 +53,46 @@ struct SelectScratch {
         return at;
     }
 };
+
+// Floats and integers in the same order.
+int64_t order_of(float f) {
+    int32_t bits;
+    std::memcpy(&bits, &f, 4);
+    return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
+float at_order(int64_t order) {
+    const int32_t bits = static_cast<int32_t>(order < 0 ? order ^ 0x7fffffff : order);
+    float f;
+    std::memcpy(&f, &bits, 4);
+    return f;
+}
+
+// A bound that at least n of the values reach; no more than n + slack do, or all that is more is equal to the bound.
+struct Bound {
+    float value;
+    int64_t n_reach;
+    int64_t n_exceed;  // where n_reach is more than n + slack
+};
+// At least n of the values [n_values], a multiple of 16, are `lowest` or more.
+Bound find_bound(const SelectTopnBodies& bodies, const float* values, int64_t n_values, int64_t n, int64_t slack,
+                 float lowest) {
+    // Halves what lies between: every step looks at all values, but 16 at a time and without a branch on any.
+    int64_t low = order_of(lowest), high = order_of(__builtin_inff()) + 1;
+    int64_t n_low = n_values, n_high = 0;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        const int64_t n_reach = bodies.count_at_least(values, n_values, at_order(middle));
+        if (n_reach < n) {
+            high = middle;
+            n_high = n_reach;
+            continue;
+        }
+        low = middle;
+        n_low = n_reach;
+        if (n_reach <= n + slack) break;
+    }
+    return {at_order(low), n_low, n_high};
+}
 
 // One query and KV head.
 struct Selection {
@@ -78,70 +110,76 @@ struct Selection {
 
     int64_t n_pages() const { return n_tokens / kPageTokens; }
 
-    void refresh_chunk(int64_t chunk) {
-        const float* w = scratch.weights + chunk * kChunk;
-        scratch.maxima[chunk] = *std::max_element(w, w + kChunk);
+    // Tokens of a page that may still be chosen.
+    uint64_t candidates_of(int64_t page) const {
+        const int64_t position = page * kPageTokens;
+        return low_bits(last - position) & ~low_bits(first - position) & ~scratch.kept[page];
     }
 
-    // Candidate weights of the heads [head, head + n_heads), summed; what is kept already is no candidate.
+    // The weights by which the heads [head, head + n_heads) choose, and the sums of all their weights.
     void rank(int64_t head, int64_t n_heads) {
         kernels.select_topn.group_sums(weights + head * params.wave->token_stride, params.wave->token_stride,
-                                       scratch.factors + head, n_heads, n_tokens, scratch.weights, scratch.maxima);
-        for (int64_t page = 0; page < n_pages(); ++page) {
-            const uint8_t* kept = scratch.kept + page * kPageTokens;
-            const bool inside = page * kPageTokens >= first && (page + 1) * kPageTokens <= last;
-            if (inside && std::memchr(kept, kKept, kPageTokens) == nullptr) continue;
-            for (int64_t i = page * kPageTokens; i < (page + 1) * kPageTokens; ++i) {
-                if (i < first || i >= last || scratch.kept[i] == kKept) scratch.weights[i] = kNoCandidate;
-            }
-            for (int64_t c = 0; c < kPageTokens / kChunk; ++c) refresh_chunk(page * kPageTokens / kChunk + c);
-        }
+                                       scratch.factors + head, n_heads, n_pages(), scratch.sums, scratch.maxima,
+                                       scratch.page_sums + head * n_pages(), scratch.page_squares + head * n_pages());
+        std::fill_n(scratch.is_stale, n_pages(), uint8_t{1});
     }
 
-    // The n best candidates to the front of scratch.candidates, in no order; returns how many there were.
+    // The n best candidates to the front of scratch.tokens, ascending; returns how many there were.
     int64_t best(int64_t n) {
         if (n <= 0) return 0;
-        const int64_t n_chunks = n_tokens / kChunk;
-        // The n-th largest of the chunks' maxima: n candidates are no worse, so none below it is among the best.
-        float bound = kNoCandidate;
-        if (n < n_chunks) {
-            std::copy_n(scratch.maxima, n_chunks, scratch.sorted_maxima);
-            std::nth_element(scratch.sorted_maxima, scratch.sorted_maxima + n - 1, scratch.sorted_maxima + n_chunks,
-                             std::greater<float>());
-            bound = scratch.sorted_maxima[n - 1];
+        const SelectTopnBodies& bodies = kernels.select_topn;
+        for (int64_t page = 0; page < n_pages(); ++page) {
+            const uint64_t candidates = candidates_of(page);
+            if (candidates == kWholePage) continue;
+            bodies.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
+        }
+        // n maxima that reach a bound are n candidates that do: what does not reach it is not among the best.
+        const int64_t n_maxima = round_up(n_pages() * 4, 16);
+        std::fill(scratch.maxima + n_pages() * 4, scratch.maxima + n_maxima, kNoCandidate);
+        float bound = kLowest;
+        if (bodies.count_at_least(scratch.maxima, n_maxima, kLowest) > n) {
+            bound = find_bound(bodies, scratch.maxima, n_maxima, n, n / 4 + 4, kLowest).value;
         }
         int64_t n_found = 0;
-        for (int64_t c = 0; c < n_chunks; ++c) {
-            if (scratch.maxima[c] < bound || scratch.maxima[c] == kNoCandidate) continue;
-            for (int64_t i = c * kChunk; i < (c + 1) * kChunk; ++i) {
-                const float weight = scratch.weights[i];
-                if (weight < bound || weight == kNoCandidate) continue;
-                scratch.candidates[n_found++] = {weight, static_cast<int32_t>(i)};
+        for (int64_t page = 0; page < n_pages(); ++page) {
+            const float* maxima = scratch.maxima + page * 4;
+            if (std::max(std::max(maxima[0], maxima[1]), std::max(maxima[2], maxima[3])) < bound) continue;
+            uint64_t reach = bodies.at_least(scratch.sums + page * kPageTokens, bound) & candidates_of(page);
+            for (; reach != 0; reach &= reach - 1) {
+                const int32_t token = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(reach));
+                scratch.tokens[n_found] = token;
+                scratch.weights[n_found++] = scratch.sums[token];
             }
         }
         if (n_found <= n) return n_found;
-        std::nth_element(scratch.candidates, scratch.candidates + n, scratch.candidates + n_found, better);
-        return n;
+        std::fill(scratch.weights + n_found, scratch.weights + round_up(n_found, 16), kNoCandidate);
+        const Bound exact = find_bound(bodies, scratch.weights, round_up(n_found, 16), n, 0, bound);
+        int64_t n_equal = exact.n_reach == n ? n : n - exact.n_exceed;
+        int64_t n_best = 0;
+        for (int64_t i = 0; i < n_found; ++i) {
+            if (scratch.weights[i] < exact.value) continue;
+            if (scratch.weights[i] == exact.value && n_equal-- <= 0) continue;
+            scratch.tokens[n_best++] = scratch.tokens[i];
+        }
+        return n_best;
     }
 
     // The sums outside of one page, from what is kept now.
     void refresh_page(int64_t page) {
-        const uint8_t* kept = scratch.kept + page * kPageTokens;
-        const bool all_outside = std::memchr(kept, kKept, kPageTokens) == nullptr;
+        scratch.is_stale[page] = 0;
+        if (scratch.kept[page] == 0) return;
         for (int64_t h = 0; h < group; ++h) {
-            const float* w = weights + h * params.wave->token_stride + page * kPageTokens;
-            float outside[kPageTokens];
-            if (!all_outside) {
-                for (int t = 0; t < kPageTokens; ++t) outside[t] = kept[t] == kKept ? 0.f : w[t];
-                w = outside;
-            }
-            kernels.attention_score.sums(w, scratch.page_sums + h * n_pages() + page,
-                                         scratch.page_squares + h * n_pages() + page);
+            kernels.select_topn.sums_outside(weights + h * params.wave->token_stride + page * kPageTokens,
+                                             scratch.kept[page], scratch.page_sums + h * n_pages() + page,
+                                             scratch.page_squares + h * n_pages() + page);
         }
     }
 
     // Reports tail and error; returns whether every head keeps the bounds.
     bool measure() {
+        for (int64_t page = 0; page < n_pages(); ++page) {
+            if (scratch.is_stale[page] != 0) refresh_page(page);
+        }
         bool kept = true;
         for (int64_t h = 0; h < group; ++h) {
             double sum = 0., squares = 0.;
@@ -174,17 +212,17 @@ struct Selection {
     // Further candidates in the order of the group's weight until the bounds hold; returns whether they do.
     bool grow(int64_t n_more) {
         if (measure()) return true;
-        rank(0, group);
+        if (params.select == KC_SELECT_UNION) rank(0, group);
         for (int64_t batch = 64; n_more > 0; batch *= 2) {
             const int64_t n = best(std::min(batch, n_more));
             if (n == 0) return false;
-            std::sort(scratch.candidates, scratch.candidates + n, better);
+            std::sort(scratch.tokens, scratch.tokens + n, [&](int32_t a, int32_t b) {
+                return scratch.sums[a] != scratch.sums[b] ? scratch.sums[a] > scratch.sums[b] : a < b;
+            });
             for (int64_t i = 0; i < n; ++i) {
-                const int32_t token = scratch.candidates[i].token;
-                scratch.kept[token] = kKept;
-                refresh_page(token / kPageTokens);
-                scratch.weights[token] = kNoCandidate;
-                refresh_chunk(token / kChunk);
+                const int32_t token = scratch.tokens[i];
+                scratch.kept[token / kPageTokens] |= uint64_t{1} << token % kPageTokens;
+                scratch.is_stale[token / kPageTokens] = 1;
                 --n_more;
                 for (int64_t h = 0; h < group; ++h) {
                     const double w =
@@ -223,29 +261,32 @@ void select_one(CpuContext& context, const kc_select_topn_params& params, int64_
     for (int64_t h = 0; h < group; ++h) {
         scratch.factors[h] = selection.mass[h] > 0.f ? 1.f / selection.mass[h] : 0.f;
     }
-    std::memset(scratch.kept, 0, static_cast<size_t>(selection.n_tokens));
+    std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
+    std::fill_n(scratch.chosen, selection.n_pages(), uint64_t{0});
     const bool each = params.select == KC_SELECT_UNION;
     for (int64_t h = 0; h < (each ? group : 1); ++h) {
         // Each head chooses as if it were alone: what another head chose is marked, but still a candidate.
         selection.rank(h, each ? 1 : group);
         const int64_t n = selection.best(params.n_keep);
-        for (int64_t i = 0; i < n; ++i) scratch.kept[scratch.candidates[i].token] = kChosen;
+        for (int64_t i = 0; i < n; ++i) {
+            scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
+        }
     }
     int64_t n_selected = 0;
-    for (int64_t i = selection.first; i < selection.last; ++i) {
-        if (scratch.kept[i] != kChosen) continue;
-        scratch.kept[i] = kKept;
-        ++n_selected;
+    for (int64_t page = 0; page < selection.n_pages(); ++page) {
+        const int64_t position = page * kPageTokens;
+        n_selected += __builtin_popcountll(scratch.chosen[page]);
+        scratch.kept[page] = scratch.chosen[page] | low_bits(n_sink - position) |
+                             (low_bits(view.n_visible - position) & ~low_bits(recent - position));
     }
-    std::memset(scratch.kept, kKept, static_cast<size_t>(n_sink));
-    std::memset(scratch.kept + recent, kKept, static_cast<size_t>(view.n_visible - recent));
-    for (int64_t page = 0; page < selection.n_pages(); ++page) selection.refresh_page(page);
     params.missed[list] = selection.grow(params.n_keep_max - n_selected) ? 0 : 1;
 
     int32_t* kept = params.kept + list * params.kept_stride;
     int32_t n_kept = 0;
-    for (int64_t i = 0; i < view.n_visible; ++i) {
-        if (scratch.kept[i] != 0) kept[n_kept++] = static_cast<int32_t>(i);
+    for (int64_t page = 0; page < selection.n_pages(); ++page) {
+        for (uint64_t left = scratch.kept[page]; left != 0; left &= left - 1) {
+            kept[n_kept++] = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(left));
+        }
     }
     params.n_kept[list] = n_kept;
     params.n_selected[list] = n_kept - static_cast<int32_t>(n_sink + view.n_visible - recent);

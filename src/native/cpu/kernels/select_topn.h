@@ -1,7 +1,7 @@
 // Purpose:  which tokens count exactly: sinks, recent ones, the n_keep best, and further ones until bounds hold.
 // Shapes:   weights [query, q_head, token] and their mass; per query and KV head an ascending list of tokens.
-// Mapping:  piece = (query, KV head); maxima of 16 tokens tell which chunks can hold one of the best at all.
-// Traffic:  per query and KV head, tokens * (8 * group + 9) bytes, mostly in cache.
+// Mapping:  piece = (query, KV head); maxima of 16 tokens give a bound that few tokens reach, and these are sorted out.
+// Traffic:  per query and KV head, tokens * (4 * group + 5) bytes, mostly in cache.
 // Numerics: exact choice, ties to the lower token, NaN last; tail and error are sums over the tokens outside.
 #pragma once
 
@@ -11,11 +11,21 @@
 
 namespace kc {
 
+// A page is 64 tokens, bit i of its word the i-th.
 struct SelectTopnBodies {
-    // sums[i] = sum over h of weights[h, i] * factors[h], -1 where that is NaN; n a multiple of 64.
-    // maxima[c] = the largest of chunk c of 16 sums.
-    void (*group_sums)(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads, int64_t n,
-                       float* sums, float* maxima);
+    // sums[i] = sum over h of weights[h, i] * factors[h], -1 where that is NaN; sums [n_pages, 64].
+    // maxima[page, c] = the largest of its sums congruent to c modulo 4.
+    // page_sums[h, page], page_squares[h, page]: of all weights, and of their squares.
+    void (*group_sums)(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
+                       int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares);
+    // maxima[c] of one page as above, of the tokens in `candidates` alone; -2 where there are none.
+    void (*maxima)(const float* sums, uint64_t candidates, float* maxima);
+    // Of one page without the tokens `inside`.
+    void (*sums_outside)(const float* weights, uint64_t inside, float* sum, float* squares);
+    // How many values [n] are at least `bound`; n a multiple of 16.
+    int64_t (*count_at_least)(const float* values, int64_t n, float bound);
+    // Which of one page's are.
+    uint64_t (*at_least)(const float* sums, float bound);
 };
 
 }  // namespace kc
