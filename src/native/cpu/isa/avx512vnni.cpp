@@ -26,6 +26,7 @@ namespace {
 #include "cpu/isa/simd_pairs_avx2.h"
 
 #include "cpu/isa/simd_codes_avx512.h"
+#include "cpu/isa/simd_rows_avx512.h"
 // The table closes the unnamed namespace.
 #include "cpu/isa/bodies.inl"
 

@@ -147,6 +147,8 @@ inline RowsI dot_rows(const uint8_t* const* rows, int64_t offset, Bytes x) {
     return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
 
+typedef struct EightRows TokenRows;
+
 constexpr bool kInterleaves = true;
 constexpr int kInterleavedZero = 0;
 template <bool kSigned>

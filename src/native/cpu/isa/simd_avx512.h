@@ -1,5 +1,5 @@
 // The vector vocabulary in AVX-512 (F, BW, VL, DQ; VNNI where KC_VNNI is 1); simd_scalar.h says what each function
-// means. Blocks of 32 bytes fill half a register, so their dot products stay in 256 bits.
+// means. A block of 32 bytes fills half a register, so dot products of one stay in 256 bits.
 
 constexpr int kLanes = 16;
 

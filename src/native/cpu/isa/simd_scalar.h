@@ -231,6 +231,9 @@ inline RowsI dot_rows(const uint8_t* const* rows, int64_t offset, const Bytes& x
     return dots;
 }
 
+// How many rows of weights meet a single token at a time; EightRows of matmul_bytes.inl says what this offers.
+typedef struct EightRows TokenRows;
+
 // Whether tiles of tokens gain by an interleaved copy of 8 rows (not here), and what such a copy adds to signed bytes.
 constexpr bool kInterleaves = false;
 constexpr int kInterleavedZero = 0;

@@ -14,12 +14,17 @@ void quantise_token(const float* x, int64_t n_cols, int8_t* q, float* scale, int
         const float most = reduce_max(largest_lanes);
         // Below this the reciprocal would overflow; such a block is zero for any purpose.
         const float inverse = most > 1e-30f ? 127.f / most : 0.f;
-        for (int i = 0; i < 32; i += kLanes) store_i8(q + i, mul(load(x + i), splat(inverse)));
-        int32_t sum = 0;
-        for (int i = 0; i < 32; ++i) sum += q[i];
+        // Integers as floats, so their sum is exact; reading q back would wait for the stores.
+        VecF sums = splat(0.f);
+        for (int i = 0; i < 32; i += kLanes) {
+            const VecF number = round_even(min(max(mul(load(x + i), splat(inverse)), splat(-128.f)), splat(127.f)));
+            store_i8(q + i, number);
+            sums = add(number, sums);
+        }
+        const float sum = reduce_add(sums);
         scale[b] = (inverse != 0.f ? most / 127.f : 0.f) + reduce_add(poison);
-        q_sum[b] = sum;
-        x_sum[b] = scale[b] * static_cast<float>(sum);
+        q_sum[b] = static_cast<int32_t>(sum);
+        x_sum[b] = scale[b] * sum;
     }
 }
 
@@ -31,25 +36,41 @@ inline void finish_rows(const MatMulRows& rows, int64_t token, int64_t row, int 
     rows_store(out, sums, n_valid);
 }
 
-// One group of rows, straight from the file's layout, against one token.
-template <class W>
-inline RowsF group_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token,
-                               const uint8_t* next_group) {
+// What a token meets at a time. dots<W>: the integer dot products of x with the block at rows[r] + offset of every row,
+// too large by kSignedZero times the sum of x where the weights are signed. eight: the sums of rows r to r + 7.
+struct EightRows {
+    typedef RowsF F;
+    static constexpr int kRows = 8;
+    static constexpr int kSignedZero = 0;
+    static F splat(float a) { return rows_splat(a); }
+    static F load_f16(const uint8_t* const* rows, int64_t offset) { return rows_load_f16(rows, offset); }
+    template <class W>
+    static RowsI dots(const uint8_t* const* rows, int64_t offset, const Bytes& x) {
+        return dot_rows<W>(rows, offset, x);
+    }
+    static RowsF eight(F sums, int) { return sums; }
+};
+
+// Rows, straight from the file's layout, against one token.
+template <class W, class Dots>
+inline typename Dots::F rows_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token,
+                                         const uint8_t* next_rows) {
+    constexpr int kZero = W::kZero + (W::kSigned ? Dots::kSignedZero : 0);
     const int64_t n_blocks = input.n_cols / 32;
     const int8_t* q = input.q + token * input.n_cols;
     const float* scale = input.scale + token * n_blocks;
-    RowsF sums = rows_splat(0.f);
+    typename Dots::F sums = Dots::splat(0.f);
     for (int64_t b = 0; b < n_blocks; ++b) {
         const int64_t offset = b * W::kBlockBytes;
-        // The next group lies right behind this one: fetch as many of its bytes as this step consumes.
-        for (int i = 0; i < kMatMulGroup * W::kBlockBytes; i += 64) prefetch(next_group + kMatMulGroup * offset + i);
-        RowsI dots = dot_rows<W>(row_pointers, offset, load_bytes(q + 32 * b));
-        if constexpr (W::kZero != 0) dots = rows_sub(dots, W::kZero * input.q_sum[token * n_blocks + b]);
-        const RowsF scales = rows_mul(rows_load_f16(row_pointers, offset), rows_splat(scale[b]));
+        // The next rows lie right behind these: fetch as many of their bytes as this step consumes.
+        for (int i = 0; i < Dots::kRows * W::kBlockBytes; i += 64) prefetch(next_rows + Dots::kRows * offset + i);
+        auto dots = Dots::template dots<W>(row_pointers, offset, load_bytes(q + 32 * b));
+        if constexpr (kZero != 0) dots = rows_sub(dots, kZero * input.q_sum[token * n_blocks + b]);
+        const typename Dots::F scales = rows_mul(Dots::load_f16(row_pointers, offset), Dots::splat(scale[b]));
         sums = rows_fma(scales, rows_convert(dots), sums);
         if constexpr (W::kHasMinimum) {
-            const RowsF minima = rows_load_f16(row_pointers, offset + W::kMinimumOffset);
-            sums = rows_fma(minima, rows_splat(input.x_sum[token * n_blocks + b]), sums);
+            const typename Dots::F minima = Dots::load_f16(row_pointers, offset + W::kMinimumOffset);
+            sums = rows_fma(minima, Dots::splat(input.x_sum[token * n_blocks + b]), sums);
         }
     }
     return sums;
@@ -112,12 +133,13 @@ inline void byte_tiles(const MatMulInput& input, const MatMulRows& rows, const I
     if constexpr (T > 1) byte_tiles<W, T / 2>(input, rows, group, row, n_valid, token, token_end);
 }
 
-// The 8 rows of a group; one that has fewer repeats its last. Returns how many there are.
-inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[kMatMulGroup]) {
+// Some rows; where there are fewer, the last is repeated. Returns how many there are.
+template <int N>
+inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[N]) {
     const int64_t n_rows = rows.row_end - row;
     const uint8_t* first = rows.weight + row * rows.row_bytes;
-    for (int r = 0; r < kMatMulGroup; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
-    return static_cast<int>(n_rows < kMatMulGroup ? n_rows : kMatMulGroup);
+    for (int r = 0; r < N; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
+    return static_cast<int>(n_rows < N ? n_rows : N);
 }
 
 // Many tokens: a panel of rows is interleaved once, and blocks of tokens that fit the second-level cache pass by it.
@@ -150,6 +172,20 @@ void multiply_tiles(const MatMulInput& input, const MatMulRows& rows, void* scra
     }
 }
 
+template <class W, class Dots>
+inline void few_tokens(const MatMulInput& input, const MatMulRows& rows, int64_t row) {
+    const uint8_t* row_pointers[Dots::kRows];
+    const int n_valid = group_rows(rows, row, row_pointers);
+    const uint8_t* next_rows = rows.weight + (row + Dots::kRows) * rows.row_bytes;
+    for (int64_t token = 0; token < input.n_tokens; ++token) {
+        const auto sums = rows_times_token<W, Dots>(row_pointers, input, token, next_rows);
+        for (int r = 0; r < n_valid; r += kMatMulGroup) {
+            const int n_left = n_valid - r;
+            finish_rows(rows, token, row + r, n_left < kMatMulGroup ? n_left : kMatMulGroup, Dots::eight(sums, r));
+        }
+    }
+}
+
 template <class W>
 void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
     if constexpr (kInterleaves) {
@@ -160,12 +196,12 @@ void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scra
             return;
         }
     }
-    for (int64_t row = rows->row_begin; row < rows->row_end; row += kMatMulGroup) {
-        const uint8_t* row_pointers[kMatMulGroup];
-        const int n_valid = group_rows(*rows, row, row_pointers);
-        const uint8_t* next_group = rows->weight + (row + kMatMulGroup) * rows->row_bytes;
-        for (int64_t token = 0; token < input->n_tokens; ++token) {
-            finish_rows(*rows, token, row, n_valid, group_times_token<W>(row_pointers, *input, token, next_group));
+    int64_t row = rows->row_begin;
+    // More rows at a time where registers hold them, as long as there are more than one group has.
+    if constexpr (TokenRows::kRows > kMatMulGroup) {
+        for (; row + kMatMulGroup < rows->row_end; row += TokenRows::kRows) {
+            few_tokens<W, TokenRows>(*input, *rows, row);
         }
     }
+    for (; row < rows->row_end; row += kMatMulGroup) few_tokens<W, EightRows>(*input, *rows, row);
 }

@@ -10,5 +10,6 @@ struct WeightQ4_0 {
     static constexpr bool kSigned = false;
     static constexpr int kZero = 8;
     static constexpr bool kHasMinimum = false;
-    static Bytes bytes(const uint8_t* block) { return load_nibbles(block + 2); }
+    static constexpr int kNibblesOffset = 2;
+    static Bytes bytes(const uint8_t* block) { return load_nibbles(block + kNibblesOffset); }
 };

@@ -13,5 +13,6 @@ struct WeightQ4_1 {
     static constexpr int kZero = 0;
     static constexpr bool kHasMinimum = true;
     static constexpr int kMinimumOffset = 2;
-    static Bytes bytes(const uint8_t* block) { return load_nibbles(block + 4); }
+    static constexpr int kNibblesOffset = 4;
+    static Bytes bytes(const uint8_t* block) { return load_nibbles(block + kNibblesOffset); }
 };
