@@ -90,6 +90,16 @@ uint16_t quantize_q8(const float* y, int32_t head_dim, int8_t* numbers) {
     return half;
 }
 
+// In double, the products of every fourth pair in a sum of their own; head_dim is a multiple of 16.
+template <class T>
+double dot(const float* a, const T* b, int32_t head_dim) {
+    double sums[4] = {};
+    for (int32_t d = 0; d < head_dim; d += 4) {
+        for (int i = 0; i < 4; ++i) sums[i] += static_cast<double>(a[d + i]) * b[d + i];
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 uint16_t quantize_levels(int32_t codec, const float* y, int32_t head_dim, int8_t* numbers) {
     const int8_t* levels = levels_of(codec);
     const int n_positive = 1 << (bits_of(codec) - 1);
@@ -97,20 +107,21 @@ uint16_t quantize_levels(int32_t codec, const float* y, int32_t head_dim, int8_t
     for (int i = 0; i + 1 < n_positive; ++i) {
         midpoints[i] = 0.5f * static_cast<float>(levels[n_positive + i] + levels[n_positive + i + 1]);
     }
-    double squares = 0.;
-    for (int32_t d = 0; d < head_dim; ++d) squares += static_cast<double>(y[d]) * y[d];
+    const double squares = dot(y, y, head_dim);
     const double to_unit = squares > 0. ? 127. / largest_level(codec) / std::sqrt(squares / head_dim) : 0.;
-    double product = 0.;
-    for (int32_t d = 0; d < head_dim; ++d) {
-        const float unit = static_cast<float>(y[d] * to_unit);
-        const float magnitude = std::fabs(unit);
-        // Levels are symmetric; how many midpoints of the positive ones lie below.
-        int index = 0;
-        for (int i = 0; i + 1 < n_positive; ++i) index += magnitude > midpoints[i];
-        const int8_t level = levels[n_positive + index];
-        numbers[d] = unit < 0.f ? static_cast<int8_t>(-level) : level;
-        product += static_cast<double>(y[d]) * numbers[d];
+    float units[kMaxHeadDim];
+    for (int32_t d = 0; d < head_dim; ++d) units[d] = static_cast<float>(y[d] * to_unit);
+    // Levels are symmetric; how many midpoints of the positive ones lie below. All numbers at a time, as compilers make
+    // vectors of that.
+    int32_t indices[kMaxHeadDim] = {};
+    for (int i = 0; i + 1 < n_positive; ++i) {
+        for (int32_t d = 0; d < head_dim; ++d) indices[d] += std::fabs(units[d]) > midpoints[i] ? 1 : 0;
     }
+    for (int32_t d = 0; d < head_dim; ++d) {
+        const int8_t level = levels[n_positive + indices[d]];
+        numbers[d] = units[d] < 0.f ? static_cast<int8_t>(-level) : level;
+    }
+    const double product = dot(y, numbers, head_dim);
     // Every level has the sign of its number, so the product is positive. This scale, unlike the one of least squares,
     // does not shrink rows: |y|^2 = scale * (y . levels).
     return product > 0. ? to_half(static_cast<float>(squares / product)) : 0;
