@@ -52,13 +52,54 @@ inline __m512 emulated_mm512_cvtepi32_ps(__m512i v) {
     const Halves512 h = split512(v);
     return join512(_mm256_cvtepi32_ps(h.lo), _mm256_cvtepi32_ps(h.hi));
 }
-// Masks are those of a tail (the low lanes), so copying the first elements is all that is needed.
-inline size_t n_tail_lanes(__mmask16 mask) { return static_cast<size_t>(__builtin_popcount(mask)); }
+inline __m512i emulated_mm512_srai_epi32(__m512i v, int n) {
+    const Halves512 h = split512(v);
+    return join512(_mm256_srai_epi32(h.lo, n), _mm256_srai_epi32(h.hi, n));
+}
+inline __m512i emulated_mm512_madd_epi16(__m512i a, __m512i b) {
+    const Halves512 x = split512(a), y = split512(b);
+    return join512(_mm256_madd_epi16(x.lo, y.lo), _mm256_madd_epi16(x.hi, y.hi));
+}
+// The upper two numbers of each four, twice: the one order that is used.
+inline __m512i emulated_mm512_shuffle_epi32(__m512i v, int) {
+    const Halves512 h = split512(v);
+    return join512(_mm256_shuffle_epi32(h.lo, 0xee), _mm256_shuffle_epi32(h.hi, 0xee));
+}
+inline __m256i emulated_mm512_cvtepi32_epi16(__m512i v) {
+    int32_t wide[16];
+    int16_t narrow[16];
+    __builtin_memcpy(wide, &v, sizeof v);
+    for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int16_t>(wide[i]);
+    __m256i out;
+    __builtin_memcpy(&out, narrow, sizeof out);
+    return out;
+}
+inline __m128i emulated_mm512_cvtepi32_epi8(__m512i v) {
+    int32_t wide[16];
+    int8_t narrow[16];
+    __builtin_memcpy(wide, &v, sizeof v);
+    for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int8_t>(wide[i]);
+    __m128i out;
+    __builtin_memcpy(&out, narrow, sizeof out);
+    return out;
+}
+inline int32_t emulated_mm512_reduce_add_epi32(__m512i v) {
+    int32_t lanes[16], sum = 0;
+    __builtin_memcpy(lanes, &v, sizeof v);
+    for (const int32_t lane : lanes) sum += lane;
+    return sum;
+}
 inline __m512 emulated_mm512_maskz_loadu_ps(__mmask16 mask, const void* p) {
-    __m512 v = _mm512_setzero_ps();
-    __builtin_memcpy(&v, p, 4 * n_tail_lanes(mask));
+    float lanes[16] = {};
+    for (int i = 0; i < 16; ++i) {
+        if (mask >> i & 1) __builtin_memcpy(lanes + i, static_cast<const char*>(p) + 4 * i, 4);
+    }
+    __m512 v;
+    __builtin_memcpy(&v, lanes, sizeof v);
     return v;
 }
+// The masks of the others are those of a tail (the low lanes), so copying the first elements is all that is needed.
+inline size_t n_tail_lanes(__mmask16 mask) { return static_cast<size_t>(__builtin_popcount(mask)); }
 inline void emulated_mm512_mask_storeu_ps(void* p, __mmask16 mask, __m512 v) {
     __builtin_memcpy(p, &v, 4 * n_tail_lanes(mask));
 }
@@ -79,6 +120,13 @@ inline void emulated_mm256_mask_storeu_epi16(void* p, __mmask16 mask, __m256i v)
 #define _mm512_cvtepi8_epi32 emulated_mm512_cvtepi8_epi32
 #define _mm512_cvtps_epi32 emulated_mm512_cvtps_epi32
 #define _mm512_cvtepi32_ps emulated_mm512_cvtepi32_ps
+#define _mm512_srai_epi32 emulated_mm512_srai_epi32
+#define _mm512_shuffle_epi32 emulated_mm512_shuffle_epi32
+#define _mm512_cvtepi32_epi16 emulated_mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi8 emulated_mm512_cvtepi32_epi8
+#define _mm512_reduce_add_epi32 emulated_mm512_reduce_add_epi32
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 emulated_mm512_madd_epi16
 #define _mm512_maskz_loadu_ps emulated_mm512_maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated_mm512_mask_storeu_ps
 #define _mm256_maskz_loadu_epi16 emulated_mm256_maskz_loadu_epi16
