@@ -32,7 +32,7 @@ internal static class EvalSweep
             ErrorReport.WriteSentence($"left out, because it is not offered: {line}", terminal.Error);
         Write(output + ".md", writer => SweepTable.Write(report, writer));
         Write(output + ".json", writer => ConsoleJson.Write(writer, report));
-        Write(output + ".svg", writer => writer.Write(SweepPlot.Draw(SweepTable.Title(report), lines)));
+        Write(output + ".svg", writer => writer.Write(SweepPlot.Draw(SweepTable.Title(report), lines, report.FullFastBytesPerToken)));
         if (json)
         {
             ConsoleJson.Write(terminal.Out, report);

@@ -8,7 +8,10 @@ namespace KCacheNative.Console.Evaluation;
 internal static class SweepPlot
 {
     private const int Width = 900;
-    private const int Height = 560;
+    private const int Height = 600;
+
+    // Lines with more points are labelled at their ends only: labels of neighbouring lines would cover each other.
+    private const int MostLabels = 4;
 
     private static readonly string[] SansFonts = ["Arial", "Helvetica", "Liberation Sans", "DejaVu Sans", "Noto Sans"];
 
@@ -23,29 +26,35 @@ internal static class SweepPlot
     /// <summary>The plot as SVG text.</summary>
     /// <param name="title">What was measured: model, text, context.</param>
     /// <param name="lines">Points of a line are joined in the order given; those that are not above 0 cannot stand on the axes and are left out.</param>
-    internal static string Draw(string title, IReadOnlyList<SweepLine> lines)
+    /// <param name="fullBytesPerToken">Memory of the reference, which has no error and so no point: a vertical line.</param>
+    internal static string Draw(string title, IReadOnlyList<SweepLine> lines, double fullBytesPerToken)
     {
         var plot = new Plot();
+        string font = SansFonts.FirstOrDefault(name => Fonts.GetTypeface(name, bold: false, italic: false)?.FamilyName == name) ?? Fonts.Default;
         var drawn = new List<(double X, double Y)>();
         for (int i = 0; i < lines.Count; i++)
-            drawn.AddRange(AddLine(plot, lines[i], i));
+            drawn.AddRange(AddLine(plot, lines[i], i, font));
 
-        plot.Axes.Bottom.TickGenerator = new NumericManual(Ticks(drawn.Select(p => p.X)));
+        var reference = plot.Add.VerticalLine(Math.Log10(fullBytesPerToken), 1.5f, Color.FromHex("#6b7280"), LinePattern.Dashed);
+        reference.LegendText = "full over f16, the reference";
+        plot.Axes.Bottom.TickGenerator = new NumericManual(Ticks(drawn.Select(p => p.X).Append(Math.Log10(fullBytesPerToken))));
         plot.Axes.Left.TickGenerator = new NumericManual(Ticks(drawn.Select(p => p.Y)));
         plot.Grid.MajorLineColor = Color.FromHex("#e5e7eb");
         plot.Title(title, 15);
         plot.XLabel("fast memory, bytes per token of context (logarithmic)", 13);
         plot.YLabel("mean KL divergence from full attention, nats (logarithmic)", 13);
-        plot.ShowLegend(Edge.Right);
+        plot.ShowLegend(Edge.Bottom);
+        plot.Legend.Orientation = Orientation.Horizontal;
+        plot.Legend.TightHorizontalWrapping = false;
         plot.Legend.ShadowColor = Colors.Transparent;
+        plot.Legend.OutlineColor = Colors.Transparent;
         plot.Axes.Margins(0.1, 0.1);
-        string font = SansFonts.FirstOrDefault(name => Fonts.GetTypeface(name, bold: false, italic: false)?.FamilyName == name) ?? Fonts.Default;
         plot.Font.Set(font);
         // the reader's machine may lack this machine's font
         return plot.GetSvgXml(Width, Height).Replace($"font-family=\"{font}\"", $"font-family=\"{font}, sans-serif\"");
     }
 
-    private static List<(double X, double Y)> AddLine(Plot plot, SweepLine line, int index)
+    private static List<(double X, double Y)> AddLine(Plot plot, SweepLine line, int index, string font)
     {
         var points = line.Points
             .Where(p => p.BytesPerToken > 0 && p.MeanDivergence > 0)
@@ -59,9 +68,10 @@ internal static class SweepPlot
         scatter.MarkerShape = Markers[index % Markers.Length];
         scatter.MarkerSize = 8;
         scatter.LineWidth = 2;
-        foreach (var (x, y, label) in points)
+        foreach (var (x, y, label) in points.Count > MostLabels ? [points[0], points[^1]] : points)
         {
             var text = plot.Add.Text(label, x, y);
+            text.LabelFontName = font;
             text.LabelFontSize = 11;
             text.LabelFontColor = scatter.Color;
             text.OffsetX = 7;
@@ -71,15 +81,16 @@ internal static class SweepPlot
         return [.. points.Select(p => (p.X, p.Y))];
     }
 
-    /// <summary>Ticks at 1, 2 and 5 of every power of ten that the values reach.</summary>
+    /// <summary>Ticks at 1, 2 and 5 of every power of ten that the values reach, at every digit where they reach less than one.</summary>
     private static Tick[] Ticks(IEnumerable<double> logarithms)
     {
         double[] values = [.. logarithms];
         if (values.Length == 0)
             return [];
+        int[] digits = values.Max() - values.Min() < 1 ? [1, 2, 3, 4, 5, 6, 7, 8, 9] : [1, 2, 5];
         int least = (int)Math.Floor(values.Min()), most = (int)Math.Ceiling(values.Max());
         return [.. from power in Enumerable.Range(least, most - least + 1)
-                   from digit in new[] { 1, 2, 5 }
+                   from digit in digits
                    let value = digit * Math.Pow(10, power)
                    select new Tick(Math.Log10(value), Label(value), isMajor: true)];
     }

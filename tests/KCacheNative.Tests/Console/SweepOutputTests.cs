@@ -15,7 +15,7 @@ public class SweepOutputTests
     [Test]
     public void ThePlotIsAnSvgWithALegendAndAPathPerLine()
     {
-        var svg = XDocument.Parse(SweepPlot.Draw("title", Lines));
+        var svg = XDocument.Parse(SweepPlot.Draw("title", Lines, 23_000));
 
         Assert.That(svg.Root!.Name.LocalName, Is.EqualTo("svg"));
         foreach (string color in new[] { "#6B7280", "#D97706" })
@@ -24,7 +24,7 @@ public class SweepOutputTests
 
     [Test]
     public void APlotWithoutPointsCanBeDrawn() =>
-        Assert.That(SweepPlot.Draw("title", [new("kcache", [new("64", 13_500, 0)])]), Does.Contain("<svg"));
+        Assert.That(SweepPlot.Draw("title", [new("kcache", [new("64", 13_500, 0)])], 23_000), Does.Contain("<svg"));
 
     [Test]
     public void TheTableHasARowASetting()
