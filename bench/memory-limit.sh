@@ -68,7 +68,7 @@ watch() { # PID BYTES-OF-THE-CACHE
             "/proc/$1/smaps" 2>/dev/null | sort -n | tail -n 1) || true
         if ((process > peak_process)); then peak_process=$process; fi
         if ((${resident:-0} > peak_cache)); then peak_cache=$resident; fi
-        sleep 0.05
+        sleep 0.2
     done
 }
 
