@@ -81,7 +81,7 @@ class ThreadPool {
 
     // Of the run that is open, or was last. Idle workers watch it, and sleep on it.
     alignas(128) std::atomic<uint32_t> number_{0};
-    // 1 while the caller sleeps until the last worker has left.
+    // 1 while the caller sleeps until all pieces are done.
     alignas(128) std::atomic<uint32_t> caller_sleeps_{0};
     std::atomic<int> n_sleeping_{0};
     std::atomic<bool> stopping_{false};

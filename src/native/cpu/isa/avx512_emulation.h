@@ -65,41 +65,31 @@ inline __m512i emulated_mm512_shuffle_epi32(__m512i v, int) {
     const Halves512 h = split512(v);
     return join512(_mm256_shuffle_epi32(h.lo, 0xee), _mm256_shuffle_epi32(h.hi, 0xee));
 }
-inline __m256i emulated_mm512_cvtepi32_epi16(__m512i v) {
+template <class Number, class Out>
+inline Out narrow(__m512i v) {
     int32_t wide[16];
-    int16_t narrow[16];
+    Number numbers[16];
     __builtin_memcpy(wide, &v, sizeof v);
-    for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int16_t>(wide[i]);
-    __m256i out;
-    __builtin_memcpy(&out, narrow, sizeof out);
+    for (int i = 0; i < 16; ++i) numbers[i] = static_cast<Number>(wide[i]);
+    Out out;
+    __builtin_memcpy(&out, numbers, sizeof out);
     return out;
 }
-inline __m128i emulated_mm512_cvtepi32_epi8(__m512i v) {
-    int32_t wide[16];
-    int8_t narrow[16];
-    __builtin_memcpy(wide, &v, sizeof v);
-    for (int i = 0; i < 16; ++i) narrow[i] = static_cast<int8_t>(wide[i]);
-    __m128i out;
-    __builtin_memcpy(&out, narrow, sizeof out);
-    return out;
-}
+inline __m256i emulated_mm512_cvtepi32_epi16(__m512i v) { return narrow<int16_t, __m256i>(v); }
+inline __m128i emulated_mm512_cvtepi32_epi8(__m512i v) { return narrow<int8_t, __m128i>(v); }
 inline int32_t emulated_mm512_reduce_add_epi32(__m512i v) {
     int32_t lanes[16], sum = 0;
     __builtin_memcpy(lanes, &v, sizeof v);
     for (const int32_t lane : lanes) sum += lane;
     return sum;
 }
+// Masks are those of a tail (the low lanes), so copying the first elements is all that is needed.
+inline size_t n_tail_lanes(__mmask16 mask) { return static_cast<size_t>(__builtin_popcount(mask)); }
 inline __m512 emulated_mm512_maskz_loadu_ps(__mmask16 mask, const void* p) {
-    float lanes[16] = {};
-    for (int i = 0; i < 16; ++i) {
-        if (mask >> i & 1) __builtin_memcpy(lanes + i, static_cast<const char*>(p) + 4 * i, 4);
-    }
-    __m512 v;
-    __builtin_memcpy(&v, lanes, sizeof v);
+    __m512 v = _mm512_setzero_ps();
+    __builtin_memcpy(&v, p, 4 * n_tail_lanes(mask));
     return v;
 }
-// The masks of the others are those of a tail (the low lanes), so copying the first elements is all that is needed.
-inline size_t n_tail_lanes(__mmask16 mask) { return static_cast<size_t>(__builtin_popcount(mask)); }
 inline void emulated_mm512_mask_storeu_ps(void* p, __mmask16 mask, __m512 v) {
     __builtin_memcpy(p, &v, 4 * n_tail_lanes(mask));
 }

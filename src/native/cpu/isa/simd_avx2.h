@@ -27,12 +27,6 @@ inline __m128i load_halves(const void* p, int n) {
 
 inline VecF load(const float* p) { return _mm256_loadu_ps(p); }
 inline VecF load(const float* p, int n) { return _mm256_maskload_ps(p, lane_mask(n)); }
-inline __m256i lanes_of(uint64_t lanes) {
-    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(lanes & 0xff)), bits), bits);
-}
-inline VecF load_where(const float* p, uint64_t lanes) { return _mm256_maskload_ps(p, lanes_of(lanes)); }
-inline VecF keep(VecF v, uint64_t lanes) { return _mm256_and_ps(v, _mm256_castsi256_ps(lanes_of(lanes))); }
 inline bool all_zero(VecF v) { return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0; }
 inline void store(float* p, VecF v) { _mm256_storeu_ps(p, v); }
 inline void store(float* p, VecF v, int n) { _mm256_maskstore_ps(p, lane_mask(n), v); }
@@ -81,9 +75,9 @@ inline VecF exp2_integer(VecF n) {
 inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return _mm256_andnot_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), value);
 }
-inline VecF choose(uint32_t lanes, VecF a, VecF b) {
+inline VecF choose(uint64_t lanes, VecF a, VecF b) {
     const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int32_t>(lanes)), bits);
+    const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int32_t>(lanes & 0xff)), bits);
     return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits)));
 }
 inline uint32_t at_least(VecF a, VecF b) {

@@ -22,10 +22,6 @@ inline __m256i load_halves(const void* p, int n) { return _mm256_maskz_loadu_epi
 
 inline VecF load(const float* p) { return _mm512_loadu_ps(p); }
 inline VecF load(const float* p, int n) { return _mm512_maskz_loadu_ps(lane_mask(n), p); }
-inline VecF load_where(const float* p, uint64_t lanes) {
-    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), p);
-}
-inline VecF keep(VecF v, uint64_t lanes) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(lanes), v); }
 inline bool all_zero(VecF v) { return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
 inline void store(float* p, VecF v) { _mm512_storeu_ps(p, v); }
 inline void store(float* p, VecF v, int n) { _mm512_mask_storeu_ps(p, lane_mask(n), v); }
@@ -74,7 +70,7 @@ inline VecF exp2_integer(VecF n) {
 inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), value, _mm512_setzero_ps());
 }
-inline VecF choose(uint32_t lanes, VecF a, VecF b) { return _mm512_mask_blend_ps(static_cast<__mmask16>(lanes), b, a); }
+inline VecF choose(uint64_t lanes, VecF a, VecF b) { return _mm512_mask_blend_ps(static_cast<__mmask16>(lanes), b, a); }
 inline uint32_t at_least(VecF a, VecF b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 inline void store_maxima4(float* p, VecF v) {
     const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(v), high_half(v));

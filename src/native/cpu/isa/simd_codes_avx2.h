@@ -4,7 +4,7 @@ typedef __m256i Codes;
 constexpr int kCodeBytes = 32;
 constexpr int kUnitParts = 64 / kCodeBytes;
 constexpr int kTileHeads = 3;
-inline Codes load_codes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Codes load_codes(const void* p) { return load_bytes(p); }
 inline void store_codes(void* p, Codes b) { _mm256_storeu_si256(static_cast<__m256i*>(p), b); }
 inline Codes bits_of(Codes b, int shift, int mask) {
     return _mm256_and_si256(_mm256_srli_epi16(b, shift), _mm256_set1_epi8(static_cast<char>(mask)));
@@ -20,9 +20,7 @@ struct Quads {
     __m256i magnitudes;
 };
 inline Quads splat_quad(const int8_t* p) {
-    int32_t quad;
-    __builtin_memcpy(&quad, p, 4);
-    const __m256i numbers = _mm256_set1_epi32(quad);
+    const __m256i numbers = broadcast_quad(p);
     return {numbers, _mm256_abs_epi8(numbers)};
 }
 constexpr int32_t kQuadBias = 0;

@@ -47,14 +47,14 @@ inline void add_scaled(float* p, __m512i a, float factor) {
     _mm512_storeu_ps(p, _mm512_fmadd_ps(_mm512_set1_ps(factor), _mm512_cvtepi32_ps(a), _mm512_loadu_ps(p)));
 }
 constexpr float kWeightSteps = 127 * 256 + 127;
-#if KC_VNNI
-// Levels are made unsigned by adding 128.
-constexpr int32_t kWeightedBias = 128;
-// Two signed bytes of 4 weights: w = 256 * first + second.
+// With VNNI the high and the low signed bytes of 4 weights, w = 256 * first + second; else tokens 0 and 2, 1 and 3.
 struct WeightQuad {
     int32_t first;
     int32_t second;
 };
+#if KC_VNNI
+// Levels are made unsigned by adding 128.
+constexpr int32_t kWeightedBias = 128;
 inline int32_t pack_weights(const VecF (&weights)[4], VecF inverse, WeightQuad* out) {
     __m512i sum = _mm512_setzero_si512();
     for (int i = 0; i < 4; ++i) {
@@ -86,11 +86,6 @@ inline __m512i total(WeightedSums sums, int32_t bias) {
 }
 #else
 constexpr int32_t kWeightedBias = 0;
-// Tokens 0 and 2, 1 and 3.
-struct WeightQuad {
-    int32_t first;
-    int32_t second;
-};
 inline int32_t pack_weights(const VecF (&weights)[4], VecF inverse, WeightQuad* out) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
     for (int i = 0; i < 4; ++i) {

@@ -33,17 +33,6 @@ inline VecF load(const float* p, int n) {
     __builtin_memcpy(&v, p, sizeof(float) * static_cast<size_t>(n));
     return v;
 }
-// Lanes without a bit in the low kLanes bits of `lanes` are zero, whatever lies there.
-inline VecF load_where(const float* p, uint64_t lanes) {
-    VecF v = {};
-    for (int i = 0; i < kLanes; ++i) v[i] = (lanes >> i & 1) != 0 ? p[i] : 0.f;
-    return v;
-}
-// The same of a register.
-inline VecF keep(VecF v, uint64_t lanes) {
-    for (int i = 0; i < kLanes; ++i) v[i] = (lanes >> i & 1) != 0 ? v[i] : 0.f;
-    return v;
-}
 inline bool all_zero(VecF v) { return v[0] == 0.f && v[1] == 0.f && v[2] == 0.f && v[3] == 0.f; }
 inline void store(float* p, VecF v) { __builtin_memcpy(p, &v, sizeof v); }
 inline void store(float* p, VecF v, int n) { __builtin_memcpy(p, &v, sizeof(float) * static_cast<size_t>(n)); }
@@ -139,7 +128,7 @@ inline VecF zero_if_less(VecF a, VecF b, VecF value) {
     return reinterpret_cast<VecF>(reinterpret_cast<VecI>(value) & ~(a < b));
 }
 // b where a lane's bit is clear, a where it is set.
-inline VecF choose(uint32_t lanes, VecF a, VecF b) {
+inline VecF choose(uint64_t lanes, VecF a, VecF b) {
     const VecI bits = {1, 2, 4, 8};
     const int32_t all = static_cast<int32_t>(lanes);
     return (VecI{all, all, all, all} & bits) != 0 ? a : b;

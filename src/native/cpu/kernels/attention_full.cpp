@@ -201,7 +201,7 @@ void Full::mix_page(int32_t s, int32_t page, int32_t kv_head, int64_t n_rows, in
         const float* row = weights + r * stride;
         float sum, squares;
         for (int t = 0; t < kPageTokens; ++t) tile.weights[r * kPageTokens + t] = row[t] * factors[t];
-        kernels.attention_score.sums(row, &sum, &squares);
+        kernels.attention_score.sums(row, ~uint64_t{0}, &sum, &squares);
         tile.span_mass[r] += sum;
     }
     kernels.attention_full.mix(tile.weights, kPageTokens, n_rows, tile.page, layer.head_dim, tile.rotated_span);

@@ -99,11 +99,12 @@ inline void weigh_page(const float* weights, const uint16_t* scales, uint64_t to
     VecF scaled[kBlockVectors];
     VecF total = splat(0.f), total_squares = splat(0.f), largest = splat(0.f);
     for (int v = 0; v < kBlockVectors; ++v) {
-        const VecF w = load_where(weights + v * kLanes, tokens >> (v * kLanes));
+        const uint64_t lanes = tokens >> (v * kLanes);
+        const VecF w = choose(lanes, load(weights + v * kLanes), splat(0.f));
         total = add(total, w);
         total_squares = fma(w, w, total_squares);
         // Scales of rows that were never written may be anything.
-        scaled[v] = keep(mul(w, load_f16(scales + v * kLanes)), tokens >> (v * kLanes));
+        scaled[v] = choose(lanes, mul(w, load_f16(scales + v * kLanes)), splat(0.f));
         largest = max(scaled[v], largest);
     }
     *sum = reduce_add(total);
@@ -124,16 +125,13 @@ inline void mix_levels_tile(const uint8_t* block, int64_t group, int part, const
     for (int h = 0; h < N; ++h) {
         for (int g = 0; g < G; ++g) sums[h][g] = zero_weighted();
     }
-    constexpr int64_t kEightUnits = kCodec == KC_CODEC_Q4 ? 256 : 128;
     for (int quad = 0; quad < 16; quad += 8) {
 #pragma GCC unroll 8
         for (int i = 0; i < 8; ++i) {
             WeightedLevels levels[G];
             for (int g = 0; g < G; ++g) {
-                const int64_t eights = ((group + g) * 16 + quad) / 8;
-                levels[g] = prepare_levels(look_up(
-                    unit_codes<kCodec>(block + eights * kEightUnits, block + head_dim * 16 + eights * 64, i, part),
-                    table));
+                const Codes codes = unit_codes<kCodec>(block, head_dim, (group + g) * 16 + quad, i, part);
+                levels[g] = prepare_levels(look_up(codes, table));
             }
             for (int h = 0; h < N; ++h) {
                 for (int g = 0; g < G; ++g) add_weighted(sums[h][g], levels[g], weights[h].quads[quad + i]);

@@ -117,8 +117,8 @@ void Score::score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t 
     const int64_t head_dim = layer.head_dim;
     const int32_t kv_head = static_cast<int32_t>(q_head / group);
     const Block block = block_of(layer.k, sequence, page, kv_head, layer.head_dim);
-    const Block next = next_block_of(layer.k, sequence, page, kv_head, layer.head_dim);
     if (block.codec == KC_CODEC_F16) {
+        const Block next = next_block_of(layer.k, sequence, page, kv_head, layer.head_dim);
         const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * head_dim;
         bodies.keys_f16(block.data, next.data, q, n_heads, head_dim, layer.scale, scores, wave.token_stride, max,
                         n_nonfinite);

@@ -43,10 +43,8 @@ struct AttentionScoreBodies {
     void (*exponentials)(float* scores, int64_t n_blocks, float max, float* sums);
     // exp of one number, with the bits of `exponentials`.
     float (*exponential)(float x);
-    // The sum of 64 weights and of their squares, in the order of `exponentials`.
-    void (*sums)(const float* weights, float* sum, float* squares);
-    // The same for those with a bit in `tokens`.
-    void (*sums_where)(const float* weights, uint64_t tokens, float* sum, float* squares);
+    // The sum of those of 64 weights that have a bit in `tokens`, and of their squares, in the order of `exponentials`.
+    void (*sums)(const float* weights, uint64_t tokens, float* sum, float* squares);
 };
 
 }  // namespace kc

@@ -10,6 +10,13 @@ inline void look_at(Look& look, VecF scores) {
     look.largest = max(scores, look.largest);
     look.probe = fma(scores, splat(0.f), look.probe);
 }
+// Integer dot products of a vector of keys become scores; t is the first of the keys in the block.
+inline void score_dots(VecF dots, const uint16_t* row_scales, const CodedQuery& query, int64_t t, float* scores,
+                       Look& look) {
+    const VecF score = fma(mul(dots, load_f16(row_scales + t)), splat(query.factor), splat(query.offset));
+    store(scores + t, score);
+    look_at(look, score);
+}
 inline void finish_look(const Look& look, float* scores, float* max_score, int32_t* n_nonfinite) {
     if (all_zero(look.probe)) {
         *max_score = reduce_max(look.largest);
@@ -123,12 +130,10 @@ inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, 
         for (int v = 0; v < V; ++v) sums[h][v] = zero_quads();
     }
     for (int64_t unit = 0; unit < head_dim; unit += 8) {
-        const uint8_t* codes = block + unit * 8 * (kCodec == KC_CODEC_Q4 ? 4 : 2);
-        const uint8_t* high = block + head_dim * 16 + unit * 8;
         for (int quad = 0; quad < 2; ++quad) {
             Codes levels[V];
             for (int v = 0; v < V; ++v) {
-                levels[v] = look_up(unit_codes<kCodec>(codes, high, quad * 4 + first + v, part), table);
+                levels[v] = look_up(unit_codes<kCodec>(block, head_dim, unit, quad * 4 + first + v, part), table);
             }
             for (int h = 0; h < N; ++h) {
                 const Quads qd = splat_quad(q + h * head_dim + unit + quad * 4);
@@ -137,15 +142,12 @@ inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, 
         }
     }
     for (int h = 0; h < N; ++h) {
-        const VecF factor = splat(queries[h].factor), offset = splat(queries[h].offset);
         for (int v = 0; v < V; ++v) {
             VecF dots[kQuadVectors];
             convert_quads(sums[h][v], kQuadBias * queries[h].sum, dots);
             for (int i = 0; i < kQuadVectors; ++i) {
                 const int64_t t = (first + v) * 16 + part * (kCodeBytes / 4) + i * kLanes;
-                const VecF score = fma(mul(dots[i], load_f16(row_scales + t)), factor, offset);
-                store(scores + h * score_stride + t, score);
-                look_at(looks[h], score);
+                score_dots(dots[i], row_scales, queries[h], t, scores + h * score_stride, looks[h]);
             }
         }
     }
@@ -166,13 +168,8 @@ void attention_score_keys_q8(const uint8_t* block, const uint16_t* row_scales, c
     if (h < n_heads) dot_q8_heads<1>(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
     for (h = 0; h < n_heads; ++h) {
         float* row = scores + h * score_stride;
-        const VecF factor = splat(queries[h].factor), offset = splat(queries[h].offset);
         Look look = first_look(max_scores[h]);
-        for (int t = 0; t < 64; t += kLanes) {
-            const VecF score = fma(mul(load(row + t), load_f16(row_scales + t)), factor, offset);
-            store(row + t, score);
-            look_at(look, score);
-        }
+        for (int t = 0; t < 64; t += kLanes) score_dots(load(row + t), row_scales, queries[h], t, row, look);
         finish_look(look, row, max_scores + h, n_nonfinite + h);
     }
 }
@@ -252,11 +249,10 @@ float attention_score_exponential(float x) {
     return lanes[0];
 }
 
-template <class Load>
-inline void sum_weights(const Load& load_weights, float* sum, float* squares) {
+void attention_score_sums(const float* weights, uint64_t tokens, float* sum, float* squares) {
     VecF total = splat(0.f), total_squares = splat(0.f);
     for (int v = 0; v < kBlockVectors; ++v) {
-        const VecF w = load_weights(v * kLanes);
+        const VecF w = choose(tokens >> (v * kLanes), load(weights + v * kLanes), splat(0.f));
         total = add(total, w);
         total_squares = fma(w, w, total_squares);
     }
@@ -264,15 +260,7 @@ inline void sum_weights(const Load& load_weights, float* sum, float* squares) {
     *squares = reduce_add(total_squares);
 }
 
-void attention_score_sums(const float* weights, float* sum, float* squares) {
-    sum_weights([=](int t) { return load(weights + t); }, sum, squares);
-}
-
-void attention_score_sums_where(const float* weights, uint64_t tokens, float* sum, float* squares) {
-    sum_weights([=](int t) { return load_where(weights + t, tokens >> t); }, sum, squares);
-}
-
 constexpr AttentionScoreBodies attention_score_bodies = {
-    attention_score_keys_f16, attention_score_keys_q8,   attention_score_keys_levels,  attention_score_dot_row,
-    attention_score_scale,    attention_score_scan,      attention_score_exponentials, attention_score_exponential,
-    attention_score_sums,     attention_score_sums_where};
+    attention_score_keys_f16,     attention_score_keys_q8,     attention_score_keys_levels,
+    attention_score_dot_row,      attention_score_scale,       attention_score_scan,
+    attention_score_exponentials, attention_score_exponential, attention_score_sums};

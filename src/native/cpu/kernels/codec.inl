@@ -100,16 +100,18 @@ struct LevelTables {
 };
 constexpr LevelTables<0> kSignedLevels;
 
-// Codes of part `part` of a unit (codes.h). Where q3 has its plane of high bits is `high`.
+// Codes of part `part` of unit `eight` + i (codes.h), `eight` being a multiple of 8 and i below 8: that often the bits
+// of all planes begin anew.
 template <int32_t kCodec>
-inline Codes unit_codes(const uint8_t* block, const uint8_t* high, int64_t unit, int part) {
+inline Codes unit_codes(const uint8_t* block, int64_t head_dim, int64_t eight, int i, int part) {
     const int64_t offset = part * kCodeBytes;
     if constexpr (kCodec == KC_CODEC_Q4) {
-        return bits_of(load_codes(block + unit / 2 * 64 + offset), static_cast<int>(unit % 2) * 4, 15);
+        return bits_of(load_codes(block + eight * 32 + i / 2 * 64 + offset), i % 2 * 4, 15);
     } else {
-        const Codes low = bits_of(load_codes(block + unit / 4 * 64 + offset), static_cast<int>(unit % 4) * 2, 3);
+        const Codes low = bits_of(load_codes(block + eight * 16 + i / 4 * 64 + offset), i % 4 * 2, 3);
         if constexpr (kCodec == KC_CODEC_Q2) return low;
-        return with_high_bit(low, bits_of(load_codes(high + unit / 8 * 64 + offset), static_cast<int>(unit % 8), 1));
+        const uint8_t* high_plane = block + head_dim * 16;
+        return with_high_bit(low, bits_of(load_codes(high_plane + eight * 8 + offset), i, 1));
     }
 }
 
@@ -125,8 +127,7 @@ inline void expand_units(const uint8_t* block, int64_t head_dim, int8_t* levels)
     for (int64_t unit = 0; unit < head_dim; unit += 8) {
         for (int i = 0; i < 8; ++i) {
             for (int part = 0; part < kUnitParts; ++part) {
-                const Codes codes = unit_codes<kCodec>(block + unit * 8 * (kCodec == KC_CODEC_Q4 ? 4 : 2),
-                                                       block + head_dim * 16 + unit * 8, i, part);
+                const Codes codes = unit_codes<kCodec>(block, head_dim, unit, i, part);
                 store_codes(levels + (unit + i) * 64 + part * kCodeBytes, look_up(codes, table));
             }
         }

@@ -11,7 +11,7 @@ PageSums Mix::sums_of(int64_t query, int64_t head, int64_t n_heads, int32_t page
     PageSums sums;
     for (int64_t h = 0; h < n_heads; ++h) {
         const float* weights = weights_of(query, head + h) + static_cast<int64_t>(page) * kPageTokens;
-        kernels.attention_score.sums_where(weights, tokens, &sums.weights[h], &sums.squares[h]);
+        kernels.attention_score.sums(weights, tokens, &sums.weights[h], &sums.squares[h]);
     }
     return sums;
 }
@@ -59,9 +59,9 @@ PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t s
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int32_t kv_head = static_cast<int32_t>(head / group);
     const Block block = block_of(layer.v, sequence, page, kv_head, layer.head_dim);
-    const Block next = next_block_of(layer.v, sequence, page, kv_head, layer.head_dim);
     const float* weights = weights_of(query, head) + static_cast<int64_t>(page) * kPageTokens;
     if (block.codec == KC_CODEC_F16) {
+        const Block next = next_block_of(layer.v, sequence, page, kv_head, layer.head_dim);
         add_rows(query, head, n_heads, span, block, next.data - block.data, weights, tokens, packed);
         return params.mode == KC_MIX_SKETCHED ? sums_of(query, head, n_heads, page, tokens) : PageSums{};
     }
@@ -98,12 +98,13 @@ uint64_t Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t sp
         const float* weights = weights_of(query, head + h) + first_token;
         for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[packed.token[j]];
     }
+    const PageSums sums = sums_of(query, head, n_heads, page, tokens);
+    for (int64_t h = 0; h < n_heads; ++h) span_of(query, head + h, span).mass += sums.weights[h];
     if (first || layer.exact.v_codec != KC_CODEC_Q8) {
         kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
                                        plain_of(query, head, span), head_stride());
         return tokens;
     }
-    const PageSums sums = sums_of(query, head, n_heads, page, tokens);
     for (int64_t h = 0; h < n_heads; ++h) span_of(query, head + h, span).rotated_mass += sums.weights[h];
     add_q8(query, head, n_heads, span, exact_scales(layer.exact, sequence, page, static_cast<int32_t>(head / group)),
            packed);
@@ -123,10 +124,6 @@ void Mix::mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, i
     }
     const uint64_t kept =
         kept_end == kept_begin ? 0 : add_exact(query, head, n_heads, span, page, kept_begin, kept_end, packed);
-    if (kept != 0) {
-        const PageSums sums = sums_of(query, head, n_heads, page, kept);
-        for (int64_t h = 0; h < n_heads; ++h) span_of(query, head + h, span).mass += sums.weights[h];
-    }
     const uint64_t outside = seen & ~kept;
     if (params.mode != KC_MIX_SKETCHED || outside == 0) return;
     const PageSums sums = add_stored(query, head, n_heads, span, page, outside, packed);

@@ -169,9 +169,9 @@ struct Selection {
         scratch.is_stale[page] = 0;
         if (scratch.kept[page] == 0) return;
         for (int64_t h = 0; h < group; ++h) {
-            kernels.select_topn.sums_outside(weights + h * params.wave->token_stride + page * kPageTokens,
-                                             scratch.kept[page], scratch.page_sums + h * n_pages() + page,
-                                             scratch.page_squares + h * n_pages() + page);
+            kernels.attention_score.sums(weights + h * params.wave->token_stride + page * kPageTokens,
+                                         ~scratch.kept[page], scratch.page_sums + h * n_pages() + page,
+                                         scratch.page_squares + h * n_pages() + page);
         }
     }
 

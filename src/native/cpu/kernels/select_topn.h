@@ -20,8 +20,6 @@ struct SelectTopnBodies {
                        int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares);
     // maxima[c] of one page as above, of the tokens in `candidates` alone; -2 where there are none.
     void (*maxima)(const float* sums, uint64_t candidates, float* maxima);
-    // Of one page without the tokens `inside`.
-    void (*sums_outside)(const float* weights, uint64_t inside, float* sum, float* squares);
     // How many values [n] are at least `bound`; n a multiple of 16.
     int64_t (*count_at_least)(const float* values, int64_t n, float bound);
     // Which of one page's are.

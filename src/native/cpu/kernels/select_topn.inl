@@ -1,20 +1,13 @@
 // Bodies of select_topn.h.
 
-constexpr int kSelectVectors = 64 / kLanes;
-
-// The lanes of vector v among the bits of a page.
-inline uint32_t lanes_of(uint64_t page, int v) {
-    return static_cast<uint32_t>(page >> (v * kLanes)) & ((1u << kLanes) - 1);
-}
-
 void select_topn_group_sums(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
                             int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares) {
     for (int64_t page = 0; page < n_pages; ++page, weights += 64, sums += 64) {
-        VecF sum[kSelectVectors];
-        for (int v = 0; v < kSelectVectors; ++v) sum[v] = splat(0.f);
+        VecF sum[kBlockVectors];
+        for (int v = 0; v < kBlockVectors; ++v) sum[v] = splat(0.f);
         for (int64_t h = 0; h < n_heads; ++h) {
             VecF total = splat(0.f), total_squares = splat(0.f);
-            for (int v = 0; v < kSelectVectors; ++v) {
+            for (int v = 0; v < kBlockVectors; ++v) {
                 const VecF w = load(weights + h * weight_stride + v * kLanes);
                 sum[v] = fma(w, splat(factors[h]), sum[v]);
                 total = add(total, w);
@@ -24,7 +17,7 @@ void select_topn_group_sums(const float* weights, int64_t weight_stride, const f
             page_squares[h * n_pages + page] = reduce_add(total_squares);
         }
         VecF largest = splat(-1.f);
-        for (int v = 0; v < kSelectVectors; ++v) {
+        for (int v = 0; v < kBlockVectors; ++v) {
             const VecF ranked = max(sum[v], splat(-1.f));
             store(sums + v * kLanes, ranked);
             largest = max(ranked, largest);
@@ -35,21 +28,10 @@ void select_topn_group_sums(const float* weights, int64_t weight_stride, const f
 
 void select_topn_maxima(const float* sums, uint64_t candidates, float* maxima) {
     VecF largest = splat(-2.f);
-    for (int v = 0; v < kSelectVectors; ++v) {
-        largest = max(choose(lanes_of(candidates, v), load(sums + v * kLanes), splat(-2.f)), largest);
+    for (int v = 0; v < kBlockVectors; ++v) {
+        largest = max(choose(candidates >> (v * kLanes), load(sums + v * kLanes), splat(-2.f)), largest);
     }
     store_maxima4(maxima, largest);
-}
-
-void select_topn_sums_outside(const float* weights, uint64_t inside, float* sum, float* squares) {
-    VecF total = splat(0.f), total_squares = splat(0.f);
-    for (int v = 0; v < kSelectVectors; ++v) {
-        const VecF w = choose(lanes_of(inside, v), splat(0.f), load(weights + v * kLanes));
-        total = add(total, w);
-        total_squares = fma(w, w, total_squares);
-    }
-    *sum = reduce_add(total);
-    *squares = reduce_add(total_squares);
 }
 
 int64_t select_topn_count_at_least(const float* values, int64_t n, float bound) {
@@ -60,11 +42,11 @@ int64_t select_topn_count_at_least(const float* values, int64_t n, float bound) 
 
 uint64_t select_topn_at_least(const float* sums, float bound) {
     uint64_t reach = 0;
-    for (int v = 0; v < kSelectVectors; ++v) {
+    for (int v = 0; v < kBlockVectors; ++v) {
         reach |= uint64_t{at_least(load(sums + v * kLanes), splat(bound))} << (v * kLanes);
     }
     return reach;
 }
 
-constexpr SelectTopnBodies select_topn_bodies = {select_topn_group_sums, select_topn_maxima, select_topn_sums_outside,
-                                                 select_topn_count_at_least, select_topn_at_least};
+constexpr SelectTopnBodies select_topn_bodies = {select_topn_group_sums, select_topn_maxima, select_topn_count_at_least,
+                                                 select_topn_at_least};
