@@ -12,8 +12,9 @@ constexpr float kInfinity = __builtin_inff();
 
 }  // namespace
 
-// New weights for the kept tokens of coded keys, from their exact keys, against the maximum of the coded scores.
-void Mix::rescore(int64_t query, int64_t q_head) const {
+// New weights for the kept tokens [kept_begin, kept_end) of coded keys, from their exact keys, against the maximum of
+// the coded scores and `shift`; returns the highest exponent before the shift.
+float Mix::rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t kept_end, float shift) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
     const int64_t list = query * layer.n_kv_heads + q_head / group;
@@ -22,52 +23,72 @@ void Mix::rescore(int64_t query, int64_t q_head) const {
     const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
     const float max = params.max[query * layer.n_q_heads + q_head];
     float* weights = weights_of(query, q_head);
-    const auto each_coded = [&](auto&& work) {
-        for (int32_t i = 0; i < params.n_kept[list]; ++i) {
-            if (!in_first_store(layer.k, sequence, kept[i] / kPageTokens)) work(weights[kept[i]], rows[i]);
-        }
-    };
     float highest = -kInfinity;
-    each_coded([&](float& weight, const uint8_t* row) {
-        const float score =
-            kernels.attention_score.dot_row(reinterpret_cast<const uint16_t*>(row), q, layer.head_dim, layer.scale);
-        weight = std::isfinite(score) ? score - max : -kInfinity;
-        highest = std::max(highest, weight);
-    });
-    // Should the best exact score lie so far above the maximum that its weight nears overflow, all new weights are
-    // shifted down together: what is not shifted with them is too small to count.
-    constexpr float kFar = 40.f;
-    float shift = 0.f;
-    if (highest > kFar) shift = highest - kFar;
-    // Or so far below it that weights vanish, as the maximum was that of kept tokens: then all are raised, unless a
-    // token that keeps its weight is large.
-    if (highest < -kFar && highest > -kInfinity) {
-        const int64_t n_tokens = int64_t{sequence.n_pages} * kPageTokens;
-        float others = 0.f;
-        for (int64_t t = 0; t < n_tokens; ++t) others = std::max(others, weights[t]);
-        if (others < kernels.attention_score.exponential(-kFar)) {
-            shift = highest;
-            const float factor = kernels.attention_score.exponential(std::min(-shift, 2 * kFar));
-            for (int64_t t = 0; t < n_tokens; ++t) {
-                if (weights[t] > 0.f) weights[t] *= factor;
-            }
-        }
+    for (int64_t i = kept_begin; i < kept_end; ++i) {
+        if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
+        const auto row = reinterpret_cast<const uint16_t*>(rows[i]);
+        const float score = kernels.attention_score.dot_row(row, q, layer.head_dim, layer.scale);
+        const float exponent = std::isfinite(score) ? score - max : -kInfinity;
+        highest = std::max(highest, exponent);
+        weights[kept[i]] = kernels.attention_score.exponential(exponent - shift);
     }
-    each_coded([&](float& weight, const uint8_t*) { weight = kernels.attention_score.exponential(weight - shift); });
+    return highest;
 }
 
-void Mix::mix_span(int64_t query, int64_t kv_head, int64_t span) const {
+// Where the best exact score lies very far from the maximum, weights overflow or vanish. Then they are made once more;
+// returns whether they were.
+bool Mix::rescore_far(int64_t query, int64_t q_head) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    const int64_t n_kept = params.n_kept[query * layer.n_kv_heads + q_head / group];
+    float highest = -kInfinity;
+    for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) {
+        highest = std::max(highest, span_of(query, q_head, s).highest);
+    }
+    constexpr float kFar = 40.f;
+    if (highest > kFar) {
+        // All new weights are shifted down together: what is not shifted with them is too small to count.
+        rescore(query, q_head, 0, n_kept, highest - kFar);
+        return true;
+    }
+    if (!(highest < -kFar && highest > -kInfinity)) return false;
+    // The maximum was that of kept tokens: all are raised, unless a token that keeps its weight is large.
+    const int64_t n_tokens = int64_t{sequence.n_pages} * kPageTokens;
+    float* weights = weights_of(query, q_head);
+    const float vanishing = kernels.attention_score.exponential(-kFar);
+    if (*std::max_element(weights, weights + n_tokens) >= vanishing) return false;
+    const float factor = kernels.attention_score.exponential(std::min(-highest, 2 * kFar));
+    for (int64_t t = 0; t < n_tokens; ++t) weights[t] *= factor;
+    rescore(query, q_head, 0, n_kept, highest);
+    return true;
+}
+
+// Rows lie anywhere: read one by one, each would be waited for.
+void Mix::prefetch_kept(int64_t list, int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; ++i) {
+        const uint8_t* row = params.rows[list * params.kept_stride + i];
+        for (int64_t b = 0; b < layer.exact.row_bytes; b += 64) __builtin_prefetch(row + b);
+    }
+}
+
+void Mix::mix_span(int64_t query, int64_t kv_head, int64_t span, bool rescored) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int32_t first = static_cast<int32_t>(span * kSpanPages);
     const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
     const int64_t list = query * layer.n_kv_heads + kv_head;
     const int32_t* kept = params.kept == nullptr ? nullptr : params.kept + list * params.kept_stride;
     const int32_t* kept_end = kept == nullptr ? nullptr : kept + params.n_kept[list];
+    const int32_t* begin = std::lower_bound(kept, kept_end, first * kPageTokens);
+    const int32_t* next_span = std::lower_bound(begin, kept_end, last * kPageTokens);
+    if (kept != nullptr) {
+        // Those of the next span as well: whoever mixes this one most likely mixes that one, too.
+        const int32_t* ahead = std::lower_bound(next_span, kept_end, (last + kSpanPages) * kPageTokens);
+        prefetch_kept(list, begin - kept, ahead - kept);
+    }
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         std::fill_n(plain_of(query, h, span), 2 * layer.head_dim, 0.f);
         span_of(query, h, span) = {};
+        if (!rescored) span_of(query, h, span).highest = rescore(query, h, begin - kept, next_span - kept, 0.f);
     }
-    const int32_t* begin = std::lower_bound(kept, kept_end, first * kPageTokens);
     for (int32_t page = first; page < last; ++page) {
         const int32_t* end = begin;
         while (end < kept_end && *end < (page + 1) * kPageTokens) ++end;
@@ -134,22 +155,23 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   static_cast<float*>(params.scratch)};
     const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
     const int64_t n_pairs = wave.n_queries * n_heads;
-    if (params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k) {
-        const int64_t n_q_heads = n_heads * mix.group;
-        context.pool.run(wave.n_queries * n_q_heads, 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) {
-                mix.rescore(i / n_q_heads, wave.kv_head_begin * mix.group + i % n_q_heads);
-            }
-        });
-    }
+    const auto n_pages_of = [&](int64_t query) { return wave.sequences[wave.queries[query].sequence].n_pages; };
     context.pool.run(n_pairs * mix.n_spans, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
             const int64_t span = i % mix.n_spans, pair = i / mix.n_spans;
             const int64_t query = pair / n_heads;
-            if (span * kSpanPages >= wave.sequences[wave.queries[query].sequence].n_pages) continue;
-            mix.mix_span(query, wave.kv_head_begin + pair % n_heads, span);
+            if (span * kSpanPages >= n_pages_of(query)) continue;
+            mix.mix_span(query, wave.kv_head_begin + pair % n_heads, span, !mix.rescores());
         }
     });
+    for (int64_t pair = 0; mix.rescores() && pair < n_pairs; ++pair) {
+        const int64_t query = pair / n_heads, kv_head = wave.kv_head_begin + pair % n_heads;
+        bool again = false;
+        for (int64_t h = kv_head * mix.group; h < (kv_head + 1) * mix.group; ++h) again |= mix.rescore_far(query, h);
+        for (int64_t span = 0; again && span * kSpanPages < n_pages_of(query); ++span) {
+            mix.mix_span(query, kv_head, span, true);
+        }
+    }
     for (int64_t query = 0; query < wave.n_queries; ++query) {
         for (int64_t h = wave.kv_head_begin * mix.group; h < wave.kv_head_end * mix.group; ++h) mix.finish(query, h);
     }

@@ -14,7 +14,8 @@ struct SpanMix {
     float rotated_mass;  // of the rotated rows: what their centre is multiplied with
     float tail;
     float squares;
-    float reserved[12];
+    float highest;  // of the exponents of the weights that were made anew
+    float reserved[11];
 };
 constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
 
@@ -57,8 +58,11 @@ struct Mix {
     // Distance between the sums of neighbouring query heads.
     int64_t head_stride() const { return n_spans * span_stride; }
 
-    void rescore(int64_t query, int64_t q_head) const;
-    void mix_span(int64_t query, int64_t kv_head, int64_t span) const;
+    bool rescores() const { return params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k; }
+    float rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t kept_end, float shift) const;
+    bool rescore_far(int64_t query, int64_t q_head) const;
+    void prefetch_kept(int64_t list, int64_t begin, int64_t end) const;
+    void mix_span(int64_t query, int64_t kv_head, int64_t span, bool rescored) const;
     void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
                   int64_t kept_end) const;
     PageSums sums_of(int64_t query, int64_t head, int64_t n_heads, int32_t page, uint64_t tokens) const;

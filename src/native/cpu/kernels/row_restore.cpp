@@ -131,11 +131,7 @@ bool Restore::resolve(int64_t list) const {
     for (int32_t i = 0; i < n_kept; ++i) {
         const int32_t page = kept[i] / kPageTokens, token = kept[i] % kPageTokens;
         rows[i] = fast_row(sequence, page, head_of(list), token);
-        if (rows[i] != nullptr) {
-            // Rows lie anywhere: read one by one later, each would be waited for.
-            for (int64_t b = 0; b < exact.row_bytes; b += 64) __builtin_prefetch(rows[i] + b);
-            continue;
-        }
+        if (rows[i] != nullptr) continue;
         if (params.hot == nullptr) return false;
         if (!hot) {
             hot.emplace(hot_of(list));

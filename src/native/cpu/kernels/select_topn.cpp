@@ -15,7 +15,10 @@ constexpr float kNoCandidate = -2.f;
 constexpr float kLowest = -1.f;
 constexpr uint64_t kWholePage = ~uint64_t{0};
 
-// The scratch of one thread, carved. A bit of a page's word is a token.
+// Lists that are worked on at one time, per thread: enough to share them out evenly.
+constexpr int64_t kListsPerThread = 4;
+
+// The scratch of one list, carved. A bit of a page's word is a token.
 struct SelectScratch {
     float* sums;           // [tokens], the group's weights or those of one head
     float* maxima;         // [pages, 4], of the candidates among 16 tokens each
@@ -116,12 +119,15 @@ struct Selection {
         return low_bits(last - position) & ~low_bits(first - position) & ~scratch.kept[page];
     }
 
-    // The weights by which the heads [head, head + n_heads) choose, and the sums of all their weights.
-    void rank(int64_t head, int64_t n_heads) {
-        kernels.select_topn.group_sums(weights + head * params.wave->token_stride, params.wave->token_stride,
-                                       scratch.factors + head, n_heads, n_pages(), scratch.sums, scratch.maxima,
-                                       scratch.page_sums + head * n_pages(), scratch.page_squares + head * n_pages());
-        std::fill_n(scratch.is_stale, n_pages(), uint8_t{1});
+    // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end), and the sums
+    // of all their weights.
+    void rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) {
+        const int64_t stride = params.wave->token_stride;
+        kernels.select_topn.group_sums(weights + head * stride + begin * kPageTokens, stride, scratch.factors + head,
+                                       n_heads, end - begin, scratch.sums + begin * kPageTokens,
+                                       scratch.maxima + begin * 4, scratch.page_sums + head * n_pages() + begin,
+                                       scratch.page_squares + head * n_pages() + begin, n_pages());
+        std::fill(scratch.is_stale + begin, scratch.is_stale + end, uint8_t{1});
     }
 
     // The n best candidates to the front of scratch.tokens, ascending; returns how many there were.
@@ -164,22 +170,23 @@ struct Selection {
         return n_best;
     }
 
-    // The sums outside of one page, from what is kept now.
-    void refresh_page(int64_t page) {
-        scratch.is_stale[page] = 0;
-        if (scratch.kept[page] == 0) return;
-        for (int64_t h = 0; h < group; ++h) {
-            kernels.attention_score.sums(weights + h * params.wave->token_stride + page * kPageTokens,
-                                         ~scratch.kept[page], scratch.page_sums + h * n_pages() + page,
-                                         scratch.page_squares + h * n_pages() + page);
+    // The sums outside of pages [begin, end), from what is kept now.
+    void refresh(int64_t begin, int64_t end) {
+        for (int64_t page = begin; page < end; ++page) {
+            if (scratch.is_stale[page] == 0) continue;
+            scratch.is_stale[page] = 0;
+            if (scratch.kept[page] == 0) continue;
+            for (int64_t h = 0; h < group; ++h) {
+                kernels.attention_score.sums(weights + h * params.wave->token_stride + page * kPageTokens,
+                                             ~scratch.kept[page], scratch.page_sums + h * n_pages() + page,
+                                             scratch.page_squares + h * n_pages() + page);
+            }
         }
     }
 
     // Reports tail and error; returns whether every head keeps the bounds.
     bool measure() {
-        for (int64_t page = 0; page < n_pages(); ++page) {
-            if (scratch.is_stale[page] != 0) refresh_page(page);
-        }
+        refresh(0, n_pages());
         bool kept = true;
         for (int64_t h = 0; h < group; ++h) {
             double sum = 0., squares = 0.;
@@ -212,7 +219,7 @@ struct Selection {
     // Further candidates in the order of the group's weight until the bounds hold; returns whether they do.
     bool grow(int64_t n_more) {
         if (measure()) return true;
-        if (params.select == KC_SELECT_UNION) rank(0, group);
+        if (params.select == KC_SELECT_UNION) rank(0, group, 0, n_pages());
         for (int64_t batch = 64; n_more > 0; batch *= 2) {
             const int64_t n = best(std::min(batch, n_more));
             if (n == 0) return false;
@@ -237,83 +244,148 @@ struct Selection {
     }
 };
 
-void select_one(CpuContext& context, const kc_select_topn_params& params, int64_t query, int64_t kv_head,
-                SelectScratch& scratch) {
-    const kc_wave& wave = *params.wave;
-    const kc_layer_view& layer = *wave.layer;
-    const kc_query_view& view = wave.queries[query];
-    const int64_t group = layer.n_q_heads / layer.n_kv_heads;
-    const int64_t head = query * layer.n_q_heads + kv_head * group;
-    const int64_t list = query * layer.n_kv_heads + kv_head;
-    const int64_t n_sink = std::min(wave.n_sink, view.n_visible);
-    const int64_t recent = std::max<int64_t>(n_sink, view.n_visible - wave.n_recent);
-    Selection selection{params,
-                        *context.kernels,
-                        scratch,
-                        group,
-                        params.weights + head * wave.token_stride,
-                        params.mass + head,
-                        int64_t{wave.sequences[view.sequence].n_pages} * kPageTokens,
-                        n_sink,
-                        recent,
-                        params.tail + head,
-                        params.error + head};
-    for (int64_t h = 0; h < group; ++h) {
-        scratch.factors[h] = selection.mass[h] > 0.f ? 1.f / selection.mass[h] : 0.f;
+// The lists of a wave, as many at a time as there is scratch for.
+struct Lists {
+    CpuContext& context;
+    const kc_select_topn_params& params;
+    const kc_wave& wave;
+    int64_t group;
+    int64_t n_heads;
+    int64_t scratch_stride;
+    int64_t first = 0;  // of those that are worked on
+
+    int64_t place_of(int64_t list) const {
+        return list / n_heads * wave.layer->n_kv_heads + wave.kv_head_begin + list % n_heads;
     }
+    const kc_query_view& query_of(int64_t list) const { return wave.queries[list / n_heads]; }
+    SelectScratch scratch_of(int64_t list) const {
+        SelectScratch scratch;
+        SelectScratch::carve(group, wave.token_stride,
+                             static_cast<uint8_t*>(params.scratch) + (list - first) * scratch_stride, &scratch);
+        return scratch;
+    }
+    Selection selection_of(int64_t list, SelectScratch& scratch) const {
+        const kc_query_view& view = query_of(list);
+        const int64_t head = place_of(list) * group;
+        const int64_t n_sink = std::min(wave.n_sink, view.n_visible);
+        return {params,
+                *context.kernels,
+                scratch,
+                group,
+                params.weights + head * wave.token_stride,
+                params.mass + head,
+                int64_t{wave.sequences[view.sequence].n_pages} * kPageTokens,
+                n_sink,
+                std::max<int64_t>(n_sink, view.n_visible - wave.n_recent),
+                params.tail + head,
+                params.error + head};
+    }
+    // work(selection, first page, last page) for every span of lists [first, first + n).
+    template <class Work>
+    void over_spans(int64_t n, Work&& work) const {
+        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
+        context.pool.run(n * n_spans, 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) {
+                SelectScratch scratch = scratch_of(first + i / n_spans);
+                Selection selection = selection_of(first + i / n_spans, scratch);
+                const int64_t page = i % n_spans * kSpanPages;
+                if (page >= selection.n_pages()) continue;
+                work(selection, page, std::min<int64_t>(selection.n_pages(), page + kSpanPages));
+            }
+        });
+    }
+    void begin(int64_t list) const;
+    void choose(int64_t list) const;
+    void finish(int64_t list) const;
+};
+
+void Lists::begin(int64_t list) const {
+    const SelectScratch scratch = scratch_of(list);
+    for (int64_t h = 0; h < group; ++h) {
+        const float mass = params.mass[place_of(list) * group + h];
+        scratch.factors[h] = mass > 0.f ? 1.f / mass : 0.f;
+    }
+}
+
+// The n_keep best, sinks and recent ones.
+void Lists::choose(int64_t list) const {
+    SelectScratch scratch = scratch_of(list);
+    Selection selection = selection_of(list, scratch);
     std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
     std::fill_n(scratch.chosen, selection.n_pages(), uint64_t{0});
     const bool each = params.select == KC_SELECT_UNION;
     for (int64_t h = 0; h < (each ? group : 1); ++h) {
         // Each head chooses as if it were alone: what another head chose is marked, but still a candidate.
-        selection.rank(h, each ? 1 : group);
+        if (each) selection.rank(h, 1, 0, selection.n_pages());
         const int64_t n = selection.best(params.n_keep);
         for (int64_t i = 0; i < n; ++i) {
             scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
         }
     }
-    int64_t n_selected = 0;
+    const int64_t n_visible = query_of(list).n_visible;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {
         const int64_t position = page * kPageTokens;
-        n_selected += __builtin_popcountll(scratch.chosen[page]);
-        scratch.kept[page] = scratch.chosen[page] | low_bits(n_sink - position) |
-                             (low_bits(view.n_visible - position) & ~low_bits(recent - position));
+        scratch.kept[page] = scratch.chosen[page] | low_bits(selection.first - position) |
+                             (low_bits(n_visible - position) & ~low_bits(selection.last - position));
     }
-    params.missed[list] = selection.grow(params.n_keep_max - n_selected) ? 0 : 1;
+}
 
-    int32_t* kept = params.kept + list * params.kept_stride;
+// Further ones until the bounds hold; the list.
+void Lists::finish(int64_t list) const {
+    SelectScratch scratch = scratch_of(list);
+    Selection selection = selection_of(list, scratch);
+    int64_t n_chosen = 0;
+    for (int64_t page = 0; page < selection.n_pages(); ++page) n_chosen += __builtin_popcountll(scratch.chosen[page]);
+    params.missed[place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
+    int32_t* kept = params.kept + place_of(list) * params.kept_stride;
     int32_t n_kept = 0;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {
         for (uint64_t left = scratch.kept[page]; left != 0; left &= left - 1) {
             kept[n_kept++] = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(left));
         }
     }
-    params.n_kept[list] = n_kept;
-    params.n_selected[list] = n_kept - static_cast<int32_t>(n_sink + view.n_visible - recent);
+    params.n_kept[place_of(list)] = n_kept;
+    params.n_selected[place_of(list)] =
+        n_kept - static_cast<int32_t>(selection.first + query_of(list).n_visible - selection.last);
+}
+
+int64_t lists_at_a_time(const CpuContext& context, int64_t n_lists) {
+    return std::min<int64_t>(n_lists, context.pool.n_threads() * kListsPerThread);
 }
 
 }  // namespace
 
-uint64_t select_topn_scratch_bytes(CpuContext& context, const kc_layer_view& layer, int64_t, int64_t token_stride) {
+uint64_t select_topn_scratch_bytes(CpuContext& context, const kc_layer_view& layer, int64_t n_queries,
+                                   int64_t token_stride) {
     SelectScratch scratch;
     const int64_t bytes = SelectScratch::carve(layer.n_q_heads / layer.n_kv_heads, token_stride, nullptr, &scratch);
-    return static_cast<uint64_t>(context.pool.n_threads() * bytes);
+    return static_cast<uint64_t>(lists_at_a_time(context, n_queries * layer.n_kv_heads) * bytes);
 }
 
 void select_topn(CpuContext& context, const kc_select_topn_params& params) {
     const kc_wave& wave = *params.wave;
-    const int64_t group = wave.layer->n_q_heads / wave.layer->n_kv_heads;
-    const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
+    Lists lists{
+        context, params, wave, wave.layer->n_q_heads / wave.layer->n_kv_heads, wave.kv_head_end - wave.kv_head_begin,
+        0};
     SelectScratch unused;
-    const int64_t stride = SelectScratch::carve(group, wave.token_stride, nullptr, &unused);
-    context.pool.run(wave.n_queries * n_heads, 1, [&](int64_t begin, int64_t end, int worker) {
-        SelectScratch scratch;
-        SelectScratch::carve(group, wave.token_stride, static_cast<uint8_t*>(params.scratch) + worker * stride,
-                             &scratch);
-        for (int64_t i = begin; i < end; ++i) {
-            select_one(context, params, i / n_heads, wave.kv_head_begin + i % n_heads, scratch);
+    lists.scratch_stride = SelectScratch::carve(lists.group, wave.token_stride, nullptr, &unused);
+    const int64_t n_lists = wave.n_queries * lists.n_heads;
+    const int64_t n_at_a_time = lists_at_a_time(context, n_lists);
+    for (; lists.first < n_lists; lists.first += n_at_a_time) {
+        const int64_t n = std::min(n_at_a_time, n_lists - lists.first);
+        for (int64_t i = 0; i < n; ++i) lists.begin(lists.first + i);
+        if (params.select == KC_SELECT_GROUP) {
+            lists.over_spans(n, [&](Selection& s, int64_t begin, int64_t end) { s.rank(0, s.group, begin, end); });
         }
-    });
+        const auto over_lists = [&](void (Lists::*work)(int64_t) const) {
+            context.pool.run(n, 1, [&](int64_t begin, int64_t end, int) {
+                for (int64_t i = begin; i < end; ++i) (lists.*work)(lists.first + i);
+            });
+        };
+        over_lists(&Lists::choose);
+        lists.over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
+        over_lists(&Lists::finish);
+    }
 }
 
 }  // namespace kc

@@ -1,6 +1,8 @@
 // Purpose:  which tokens count exactly: sinks, recent ones, the n_keep best, and further ones until bounds hold.
 // Shapes:   weights [query, q_head, token] and their mass; per query and KV head an ascending list of tokens.
-// Mapping:  piece = (query, KV head); maxima of 16 tokens give a bound that few tokens reach, and these are sorted out.
+// Mapping:  piece = (query, KV head, span) to rank and to sum up what is left, as attention_score's, so that weights
+// stay
+//           with one core; piece = (query, KV head) to choose: maxima of 16 tokens give a bound that few tokens reach.
 // Traffic:  per query and KV head, tokens * (4 * group + 5) bytes, mostly in cache.
 // Numerics: exact choice, ties to the lower token, NaN last; tail and error are sums over the tokens outside.
 #pragma once
@@ -15,9 +17,10 @@ namespace kc {
 struct SelectTopnBodies {
     // sums[i] = sum over h of weights[h, i] * factors[h], -1 where that is NaN; sums [n_pages, 64].
     // maxima[page, c] = the largest of its sums congruent to c modulo 4.
-    // page_sums[h, page], page_squares[h, page]: of all weights, and of their squares.
+    // page_sums[h * page_stride + page], page_squares the same: of all weights, and of their squares.
     void (*group_sums)(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
-                       int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares);
+                       int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares,
+                       int64_t page_stride);
     // maxima[c] of one page as above, of the tokens in `candidates` alone; -2 where there are none.
     void (*maxima)(const float* sums, uint64_t candidates, float* maxima);
     // How many values [n] are at least `bound`; n a multiple of 16.

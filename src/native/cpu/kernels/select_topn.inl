@@ -1,7 +1,8 @@
 // Bodies of select_topn.h.
 
 void select_topn_group_sums(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
-                            int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares) {
+                            int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares,
+                            int64_t page_stride) {
     for (int64_t page = 0; page < n_pages; ++page, weights += 64, sums += 64) {
         VecF sum[kBlockVectors];
         for (int v = 0; v < kBlockVectors; ++v) sum[v] = splat(0.f);
@@ -13,8 +14,8 @@ void select_topn_group_sums(const float* weights, int64_t weight_stride, const f
                 total = add(total, w);
                 total_squares = fma(w, w, total_squares);
             }
-            page_sums[h * n_pages + page] = reduce_add(total);
-            page_squares[h * n_pages + page] = reduce_add(total_squares);
+            page_sums[h * page_stride + page] = reduce_add(total);
+            page_squares[h * page_stride + page] = reduce_add(total_squares);
         }
         VecF largest = splat(-1.f);
         for (int v = 0; v < kBlockVectors; ++v) {
