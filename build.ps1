@@ -153,7 +153,7 @@ function Invoke-Managed {
 function Invoke-Run {
     Invoke-Native
     Build-Console
-    $arguments = if ($args.Count) { $args } else { @('compare') }
+    [string[]] $arguments = if ($args.Count) { $args } else { 'compare' } # typed: a lone word would be taken for its letters
     & $Console @arguments
     exit $LASTEXITCODE
 }
