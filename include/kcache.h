@@ -79,6 +79,25 @@ KC_API const char* kc_last_message(void);
 typedef struct kc_context kc_context;
 
 enum { KC_BACKEND_AUTO = 0, KC_BACKEND_CPU = 1, KC_BACKEND_CUDA = 2 };
+
+/* One device of a backend. */
+typedef struct kc_device_info {
+    uint32_t size;
+    int32_t backend; /* KC_BACKEND_CPU or KC_BACKEND_CUDA */
+    int32_t device;  /* its number: device of kc_context_desc */
+    char isa[16];    /* as in kc_context_info */
+    char name[96];   /* the device's own */
+    uint32_t reserved;
+    uint64_t total_bytes; /* of its memory, the backend's fast home; 0: not known */
+    uint64_t free_bytes;
+} kc_device_info;
+
+/* How many devices of a backend work on this machine, numbered from 0. UNSUPPORTED where none does: kc_last_message()
+ * says why. Any thread. */
+KC_API kc_status kc_device_count(int32_t backend, int32_t* out_n_devices);
+/* Errors: ARGUMENT, UNSUPPORTED. Any thread. */
+KC_API kc_status kc_device_info_get(int32_t backend, int32_t device, kc_device_info* out);
+
 /* How matmul treats its input where the weights are quantised: in 8 bits per block of 32 (fast), or as it is (slower,
  * for fidelity). */
 enum { KC_ACTIVATIONS_Q8 = 0, KC_ACTIVATIONS_F32 = 1 };

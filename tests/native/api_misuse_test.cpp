@@ -42,6 +42,26 @@ void contexts() {
     EXPECT(kc_context_create(&desc, &context), KC_ERR_ARGUMENT, "n_threads is -1");
     CHECK(context == nullptr, "a failed call writes nothing");
     EXPECT(kc_context_info_get(nullptr, nullptr), KC_ERR_ARGUMENT, "context is NULL");
+
+    int32_t n_devices = -1;
+    EXPECT(kc_device_count(KC_BACKEND_AUTO, &n_devices), KC_ERR_ARGUMENT, "backend is 0", "1 to 2");
+    EXPECT(kc_device_count(KC_BACKEND_CPU, nullptr), KC_ERR_ARGUMENT, "out_n_devices is NULL");
+    CHECK(kc_device_count(KC_BACKEND_CPU, &n_devices) == KC_OK && n_devices == 1, n_devices);
+    kc_device_info device = {};
+    EXPECT(kc_device_info_get(KC_BACKEND_CPU, 0, &device), KC_ERR_ARGUMENT, "out->size is 0");
+    device.size = sizeof device;
+    EXPECT(kc_device_info_get(KC_BACKEND_CPU, 1, &device), KC_ERR_ARGUMENT, "device is 1");
+    must(kc_device_info_get(KC_BACKEND_CPU, 0, &device), "kc_device_info_get");
+    CHECK(device.name[0] != 0 && device.isa[0] != 0 && device.free_bytes <= device.total_bytes, device.name);
+    // Either there is a device, or the message says why not.
+    if (kc_device_count(KC_BACKEND_CUDA, &n_devices) == KC_OK) {
+        CHECK(n_devices > 0, n_devices);
+        must(kc_device_info_get(KC_BACKEND_CUDA, 0, &device), "kc_device_info_get");
+        CHECK(device.total_bytes > 0, device.name);
+    } else {
+        EXPECT(kc_device_count(KC_BACKEND_CUDA, &n_devices), KC_ERR_UNSUPPORTED, "backend is KC_BACKEND_CUDA (2)");
+        EXPECT(kc_device_info_get(KC_BACKEND_CUDA, 0, &device), KC_ERR_UNSUPPORTED, "backend is KC_BACKEND_CUDA (2)");
+    }
     CHECK(kc_context_destroy(nullptr) == KC_OK, kc_last_message());
     kc_buffer_destroy(nullptr);
     kc_cache_destroy(nullptr);

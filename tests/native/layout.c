@@ -25,6 +25,17 @@ static void end(void) {
 
 int main(void) {
     printf("{");
+    BEGIN(kc_device_info);
+    FIELD(kc_device_info, size);
+    FIELD(kc_device_info, backend);
+    FIELD(kc_device_info, device);
+    FIELD(kc_device_info, isa);
+    FIELD(kc_device_info, name);
+    FIELD(kc_device_info, reserved);
+    FIELD(kc_device_info, total_bytes);
+    FIELD(kc_device_info, free_bytes);
+    end();
+
     BEGIN(kc_context_desc);
     FIELD(kc_context_desc, size);
     FIELD(kc_context_desc, backend);

@@ -5,6 +5,12 @@ namespace KCacheNative.Interop;
 // Chapter 3 (context).
 internal static unsafe partial class NativeMethods
 {
+    [LibraryImport(Library, EntryPoint = "kc_device_count")]
+    internal static partial Status DeviceCount(int backend, int* nDevices);
+
+    [LibraryImport(Library, EntryPoint = "kc_device_info_get")]
+    internal static partial Status DeviceInfoGet(int backend, int device, KcDeviceInfo* info);
+
     [LibraryImport(Library, EntryPoint = "kc_context_create")]
     internal static partial Status ContextCreate(KcContextDesc* desc, nint* context);
 
@@ -19,6 +25,19 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library, EntryPoint = "kc_context_sync")]
     internal static partial Status ContextSync(nint context);
+}
+
+[StructLayout(LayoutKind.Sequential)]
+internal unsafe struct KcDeviceInfo
+{
+    internal uint Size;
+    internal int Backend;
+    internal int Device;
+    internal fixed byte Isa[16];
+    internal fixed byte Name[96];
+    internal uint Reserved;
+    internal ulong TotalBytes;
+    internal ulong FreeBytes;
 }
 
 [StructLayout(LayoutKind.Sequential)]

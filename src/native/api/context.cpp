@@ -3,8 +3,22 @@
 #include "api/check.h"
 #include "api/guard.h"
 #include "core/backends.h"
+#include "core/error.h"
 
 using namespace kc;
+
+namespace {
+
+bool cuda_works() {
+    try {
+        return count_cuda_devices() > 0;
+    } catch (const Error& error) {
+        if (error.status() == KC_ERR_UNSUPPORTED) return false;
+        throw;
+    }
+}
+
+}  // namespace
 
 kc_status kc_context_create(const kc_context_desc* desc, kc_context** out) {
     return guard([&] {
@@ -14,7 +28,7 @@ kc_status kc_context_create(const kc_context_desc* desc, kc_context** out) {
         check_at_least(desc->device, 0, "desc->device");
         check_range(desc->n_threads, 0, 1024, "desc->n_threads");
         check_range(desc->activations, KC_ACTIVATIONS_Q8, KC_ACTIVATIONS_F32, "desc->activations");
-        const bool cuda = desc->backend == KC_BACKEND_CUDA || (desc->backend == KC_BACKEND_AUTO && cuda_is_there());
+        const bool cuda = desc->backend == KC_BACKEND_CUDA || (desc->backend == KC_BACKEND_AUTO && cuda_works());
         const Backend backend = cuda ? make_cuda_backend(*desc) : make_cpu_backend(*desc);
         try {
             *out = new kc_context(backend);

@@ -14,6 +14,9 @@ struct Backend {
     void (*sync)(void* self);
     void (*reserve)(void* self, int64_t n_tokens, int64_t n_cols);
 
+    // True where the host may read and write the fast home in place (a CPU); else it needs the copies below.
+    bool host_sees_fast;
+
     // Fast home. allocate: zeroed, aligned to 64 bytes, to 4096 from 4096 bytes up.
     void* (*allocate)(void* self, uint64_t n_bytes);
     void (*release)(void* self, void* memory, uint64_t n_bytes);

@@ -9,7 +9,11 @@ namespace kc {
 Backend make_cpu_backend(const kc_context_desc& desc);
 Backend make_cuda_backend(const kc_context_desc& desc);
 
-// Whether this build holds the CUDA backend and the machine a device for it.
-bool cuda_is_there() noexcept;
+// How many devices work. CUDA: throws an Error (UNSUPPORTED) with the reason where none does.
+int32_t count_cpu_devices();
+int32_t count_cuda_devices();
+// Of one that was counted: fills isa, name and the memory's bytes.
+void cpu_device_info(int32_t device, kc_device_info* out);
+void cuda_device_info(int32_t device, kc_device_info* out);
 
 }  // namespace kc

@@ -1,12 +1,12 @@
 // The CPU backend: its column of the seam. Everything is finished when a call returns.
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <string>
 
 #include "core/backends.h"
 #include "core/error.h"
 #include "cpu/context.h"
+#include "cpu/device.h"
 #include "cpu/kernels/elementwise.h"
 #include "cpu/kernels/matmul.h"
 #include "cpu/kernels/stems.h"
@@ -30,24 +30,13 @@ struct Forward<Stem> {
 template <auto Stem>
 constexpr auto forward = &Forward<Stem>::call;
 
-// The processor's own name.
-std::string device_name() {
-    std::ifstream cpuinfo("/proc/cpuinfo");
-    for (std::string line; std::getline(cpuinfo, line);) {
-        if (line.rfind("model name", 0) != 0) continue;
-        const size_t colon = line.find(": ");
-        if (colon != std::string::npos) return line.substr(colon + 2);
-    }
-    return "CPU";
-}
-
 void info(void* self, kc_context_info* out) {
     const CpuContext& context = cpu(self);
     out->backend = KC_BACKEND_CPU;
     out->n_threads = context.pool.n_threads();
     out->activations = context.activations;
     std::snprintf(out->isa, sizeof out->isa, "%s", context.kernels->name);
-    std::snprintf(out->device, sizeof out->device, "%s", device_name().c_str());
+    std::snprintf(out->device, sizeof out->device, "%s", cpu_name().c_str());
     out->n_allocations += context.scratch.n_allocations();
 }
 
@@ -72,6 +61,7 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
 
     Backend backend = {};
     backend.kind = KC_BACKEND_CPU;
+    backend.host_sees_fast = true;
     backend.destroy = [](void* self) { delete static_cast<CpuContext*>(self); };
     backend.info = info;
     backend.sync = [](void*) {};

@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "core/rotation.h"
 #include "kcache_ops.h"
 
 namespace kc {

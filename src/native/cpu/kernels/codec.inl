@@ -26,9 +26,6 @@ void codec_from_f16(const uint16_t* x, int64_t n, float* out) {
     for (int64_t i = 0; i < n; i += kLanes) store(out + i, load_f16(x + i));
 }
 
-// A fixed sequence of signs: the low bits of splitmix64 from a start that was chosen among eight by the divergence of
-// the 2-bit sketch on two windows of text (docs/sketch.md); any sequence is right, some are luckier.
-constexpr uint64_t kSignStart = 4000012;
 struct RotationSigns {
     float v[256];
 };
