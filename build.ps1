@@ -12,6 +12,7 @@ managed    build the C# library, the console (into artifacts/kcache), the tests 
 run        set up what is missing, build, and run the main job (or: run ARGUMENTS OF kcache)
 test       build and run every test
 bench      run the benchmarks (arguments go to BenchmarkDotNet; or: bench decode --help)
+simt       run the CUDA backend and its tests on the machine made of software (Linux on x86-64)
 sanitize   run the native tests under ASan, UBSan and TSan, then a minute of fuzzing
 format     format all sources (format --check: only look)
 pack       make the NuGet package and the archive for C into artifacts/pack
@@ -217,6 +218,13 @@ function Invoke-Bench {
     exit $LASTEXITCODE
 }
 
+function Invoke-Simt {
+    if ($OnWindows) { Stop-With 'the machine made of software runs on Linux: call ./build.sh simt in WSL' }
+    Build-Native 'simt' 'simt: building the CUDA backend for the machine made of software' 'Release' @('-DKCACHE_CUDA=OFF', '-DKCACHE_SIMT=ON')
+    Test-Native 'simt' 'test: the machine, and the CUDA backend on it' 'simt' 'Release'
+    Exit-WithSummary
+}
+
 function Invoke-Sanitize {
     if ($OnWindows) { Stop-With 'the sanitizers need GCC or Clang on Linux: call ./build.sh sanitize in WSL' }
     foreach ($kind in 'address,undefined', 'thread') {
@@ -242,8 +250,8 @@ function Invoke-Format {
     $tool = 'clang-format-14', 'clang-format' | Where-Object { (Find-Command $_) -and ((& $_ --version) -match 'version 14\.') } | Select-Object -First 1
     if (-not $tool) { Stop-With 'clang-format 14 is missing. Install it with: pip install clang-format==14.0.6' }
     Confirm-Dotnet
-    $files = Get-ChildItem include, src/native, tests/native -Recurse -File |
-        Where-Object Extension -In '.h', '.c', '.cpp', '.inl' | ForEach-Object FullName
+    $files = Get-ChildItem include, src/native, cuda, tests/native, tests/simt -Recurse -File |
+        Where-Object Extension -In '.h', '.c', '.cpp', '.cu', '.inl' | ForEach-Object FullName
     $look = if ($check) { @('--dry-run', '--Werror') } else { @() }
     Step 'format-native' 'format: C and C++' $tool (@('--style=file', '-i') + $look + $files)
     Step 'restore' 'format: restoring packages' 'dotnet' @('restore', 'KCacheNative.sln')

@@ -11,6 +11,7 @@ managed    build the C# library, the console (into artifacts/kcache), the tests 
 run        set up what is missing, build, and run the main job (or: run ARGUMENTS OF kcache)
 test       build and run every test
 bench      run the benchmarks (arguments go to BenchmarkDotNet; or: bench decode --help)
+simt       run the CUDA backend and its tests on the machine made of software (Linux on x86-64)
 sanitize   run the native tests under ASan, UBSan and TSan, then a minute of fuzzing
 format     format all sources (format --check: only look)
 pack       make the NuGet package and the archive for C into artifacts/pack
@@ -278,6 +279,21 @@ verb_bench() {
     dotnet run --project bench/KCacheNative.Benchmarks -c Release --no-build -- "$@"
 }
 
+has_simt() { [[ $(uname -sm) == "Linux x86_64" ]]; }
+
+test_simt() {
+    step simt-build "simt: building the CUDA backend for the machine made of software" configure_and_build simt simt \
+        -DCMAKE_BUILD_TYPE=Release -DKCACHE_CUDA=OFF -DKCACHE_SIMT=ON
+    run_ctest simt "test: the machine made of software, and the CUDA backend on it" simt -R '^simt_' -j "$jobs"
+}
+
+verb_simt() {
+    has_simt || die "the machine made of software runs on Linux and x86-64 only"
+    need_native_tools
+    test_simt
+    summary
+}
+
 verb_sanitize() {
     need_native_tools
     local kind build seconds=60 no_random=()
@@ -337,7 +353,8 @@ verb_format() {
 format_native() {
     local tool=$1
     shift
-    find include src/native tests/native \( -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.inl' \) -print0 |
+    find include src/native cuda tests/native tests/simt \
+        \( -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' -o -name '*.inl' \) -print0 |
         xargs -0 "$tool" --style=file -i "$@"
 }
 

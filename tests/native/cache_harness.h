@@ -58,12 +58,24 @@ inline void fill_row(int what, uint32_t token, int32_t layer, int64_t width, flo
     }
 }
 
+// KCACHE_TEST_BACKEND=cuda runs the same tests there.
+inline int32_t tested_backend() {
+    const char* name = std::getenv("KCACHE_TEST_BACKEND");
+    return name && std::strcmp(name, "cuda") == 0 ? KC_BACKEND_CUDA : KC_BACKEND_CPU;
+}
+
+// KCACHE_TEST_SWEEP=small: fewer and shorter cases, for machines on which kernels are slow.
+inline bool small_sweep() {
+    const char* sweep = std::getenv("KCACHE_TEST_SWEEP");
+    return sweep && std::strcmp(sweep, "small") == 0;
+}
+
 struct Context {
     kc_context* handle = nullptr;
-    explicit Context(int32_t n_threads = 1) {
+    explicit Context(int32_t n_threads = 1, int32_t backend = tested_backend()) {
         kc_context_desc desc = {};
         desc.size = sizeof desc;
-        desc.backend = KC_BACKEND_CPU;
+        desc.backend = backend;
         desc.n_threads = n_threads;
         must(kc_context_create(&desc, &handle), "kc_context_create");
     }
@@ -77,6 +89,25 @@ struct Context {
         return info;
     }
 };
+
+// Numbers where the context's kernels find them.
+template <class T>
+struct Array {
+    kc_buffer* buffer = nullptr;
+    Array(const Context& context, const std::vector<T>& values) {
+        const uint64_t n_bytes = values.size() * sizeof(T);
+        must(kc_buffer_create(context.handle, n_bytes, &buffer), "kc_buffer_create");
+        must(kc_buffer_write(buffer, 0, values.data(), n_bytes), "kc_buffer_write");
+    }
+    ~Array() { kc_buffer_destroy(buffer); }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    T* data() const { return static_cast<T*>(kc_buffer_data(buffer)); }
+    void read(std::vector<T>& into) const {
+        must(kc_buffer_read(buffer, 0, into.data(), into.size() * sizeof(T)), "kc_buffer_read");
+    }
+};
+using Rows = Array<float>;
 
 inline kc_cache_desc describe(const Shape& shape, int32_t policy, int32_t n_context) {
     kc_cache_desc desc = {};
@@ -106,9 +137,10 @@ struct Work {
 
 struct Cache {
     kc_cache* handle = nullptr;
+    const Context& context;
     Shape shape;
 
-    Cache(const Context& context, const Shape& with, const kc_cache_desc& desc) : shape(with) {
+    Cache(const Context& in, const Shape& with, const kc_cache_desc& desc) : context(in), shape(with) {
         must(kc_cache_create(context.handle, &desc, &handle), "kc_cache_create");
     }
     ~Cache() { kc_cache_destroy(handle); }
@@ -140,8 +172,10 @@ struct Cache {
             fill_row(1, tokens[t], layer, shape.kv_width(), &v[t * size_t(shape.kv_width())]);
             fill_row(2, tokens[t], layer, shape.q_width(), &q[t * size_t(shape.q_width())]);
         }
-        must(kc_cache_append(handle, layer, k.data(), v.data()), "kc_cache_append");
-        must(kc_cache_attend(handle, layer, q.data(), out.data()), "kc_cache_attend");
+        const Rows device_k(context, k), device_v(context, v), device_q(context, q), device_out(context, out);
+        must(kc_cache_append(handle, layer, device_k.data(), device_v.data()), "kc_cache_append");
+        must(kc_cache_attend(handle, layer, device_q.data(), device_out.data()), "kc_cache_attend");
+        device_out.read(out);
         return out;
     }
 

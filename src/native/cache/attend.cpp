@@ -32,7 +32,6 @@ void Cache::leave_unattended() {
 void Cache::append(int32_t layer, const float* k, const float* v) {
     if (layer == next_layer_ + 1) leave_unattended();
     check_layer("kc_cache_append", layer, false);
-    uint64_t n_nonfinite = 0;
     kc_kv_append_params params = {};
     params.size = sizeof params;
     params.n_sequences = n_entries_;
@@ -40,9 +39,8 @@ void Cache::append(int32_t layer, const float* k, const float* v) {
     params.sequences = layout_.views;
     params.k = k;
     params.v = v;
-    params.n_nonfinite = &n_nonfinite;
+    params.n_nonfinite = layout_.n_odd_rows;
     context_.backend.kv_append(context_.backend.self, params);
-    layout_.pending[layer].n_nonfinite += n_nonfinite;
     appended_ = true;
 }
 
@@ -51,7 +49,12 @@ void Cache::attend(int32_t layer, const float* q, float* out) {
     const LayerPlan& plan = layout_.layers[layer];
     kc_statistics statistics = layout_.pending[layer];
     if (n_prompts_ > 0) attend_prompts(plan, q, out);
-    if (n_waves_ > 0) attend_waves(plan, q, out, statistics);
+    if (n_waves_ > 0)
+        attend_waves(plan, q, out, statistics);
+    else
+        see_counts();
+    statistics.n_nonfinite += *layout_.seen_odd_rows - n_odd_rows_;
+    n_odd_rows_ = *layout_.seen_odd_rows;
     layout_.pending[layer] = statistics;
     appended_ = false;
     ++next_layer_;
@@ -129,8 +132,16 @@ void Cache::attend_waves(const LayerPlan& plan, const float* q, float* out, kc_s
         }
         const StepList& list = spilled ? plan.spilled : plan.resident;
         for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
+        see_counts();
         count_wave(call, statistics);
     }
+}
+
+// Brings what the kernels counted to where the host can read it.
+void Cache::see_counts() {
+    const Backend& backend = context_.backend;
+    if (backend.host_sees_fast) return;
+    backend.copy_to_host(backend.self, layout_.seen_counts, layout_.counts, layout_.counts_bytes);
 }
 
 }  // namespace kc

@@ -51,7 +51,15 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
         }
         memory_ = context.allocate(memory.fast_bytes);
         Arena arena(memory_);
-        layout_ = lay_out(backend, shape_, n_slots, arena);
+        if (backend.host_sees_fast) {
+            layout_ = lay_out(backend, shape_, n_slots, arena, arena);
+        } else {
+            Arena measured, host_measured;
+            lay_out(backend, shape_, n_slots, measured, host_measured);
+            host_memory_ = std::make_unique<uint64_t[]>(host_measured.used() / sizeof(uint64_t) + 1);
+            Arena host(host_memory_.get());
+            layout_ = lay_out(backend, shape_, n_slots, arena, host);
+        }
         layout_.memory = memory;
         for (int32_t layer = 0; layer < shape_.n_layers; ++layer) {
             LayerPlan& plan = layout_.layers[layer];
@@ -241,6 +249,8 @@ void Cache::commit() {
 void Cache::rollback() {
     if (!in_forward_) return;
     undo();
+    see_counts();
+    n_odd_rows_ = *layout_.seen_odd_rows;
     in_forward_ = false;
 }
 

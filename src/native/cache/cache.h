@@ -61,10 +61,12 @@ class Cache {
     void leave_unattended();
     void read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head);
     void attend_waves(const LayerPlan& plan, const float* q, float* out, kc_statistics& statistics);
+    void see_counts();
 
     kc_context& context_;
     const CacheShape shape_;
     void* memory_ = nullptr;
+    std::unique_ptr<uint64_t[]> host_memory_;  // bookkeeping, where the host does not see fast memory
     Layout layout_ = {};
     kc_spill* spill_ = nullptr;
     std::unique_ptr<PagePool> pool_;
@@ -77,7 +79,8 @@ class Cache {
     int32_t n_prompts_ = 0;
     int32_t n_waves_ = 0;
     int64_t token_stride_ = 0;
-    uint64_t n_steps_ = 0;  // decode tokens committed
+    uint64_t n_steps_ = 0;     // decode tokens committed
+    uint64_t n_odd_rows_ = 0;  // rows that were not finite, counted so far
 };
 
 }  // namespace kc

@@ -103,7 +103,21 @@ void take_bookkeeping(const CacheShape& shape, Layout& layout, Arena& arena) {
     layout.totals = arena.take<kc_statistics>(shape.n_layers);
 }
 
-void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, Arena& arena) {
+// What the host reads of a wave: side by side, so that one copy brings all of it.
+void take_counts(const CacheShape& shape, Arena& arena, WaveMemory& wave, uint64_t** n_odd_rows) {
+    const uint64_t n_heads = uint64_t(shape.n_queries) * shape.n_q_heads;
+    const uint64_t n_kv_heads = uint64_t(shape.n_queries) * shape.n_kv_heads;
+    *n_odd_rows = arena.take<uint64_t>(1);
+    wave.n_nonfinite = arena.take<int32_t>(n_heads);
+    if (!shape.has_exact()) return;
+    for (int32_t** counts : {&wave.n_kept, &wave.n_selected, &wave.missed, &wave.n_restored, &wave.n_hot}) {
+        *counts = arena.take<int32_t>(n_kv_heads);
+    }
+    wave.tail = arena.take<float>(n_heads);
+    wave.error = arena.take<float>(n_heads);
+}
+
+void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, Arena& arena, Arena& host) {
     const int64_t n_tokens = int64_t(shape.n_sequence_pages) * kPageTokens;
     const uint64_t n_queries = shape.n_queries;
     const uint64_t n_heads = n_queries * shape.n_q_heads;
@@ -111,7 +125,16 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
     wave.weights = arena.take<float>(Arena::product(n_heads, n_tokens));
     wave.max = arena.take<float>(n_heads);
     wave.mass = arena.take<float>(n_heads);
-    wave.n_nonfinite = arena.take<int32_t>(n_heads);
+    arena.take<uint8_t>(0);  // aligned, so that both copies have the same offsets
+    layout.counts_bytes = bytes_of(arena, [&] { take_counts(shape, arena, wave, &layout.n_odd_rows); });
+    layout.counts = layout.n_odd_rows;
+    layout.seen_counts = layout.counts;
+    layout.seen = wave;
+    layout.seen_odd_rows = layout.n_odd_rows;
+    if (!backend.host_sees_fast) {
+        take_counts(shape, host, layout.seen, &layout.seen_odd_rows);
+        layout.seen_counts = layout.seen_odd_rows;
+    }
     uint64_t scratch = 0;
     for (int32_t g = 0; g < layout.n_groups; ++g) {
         const kc_layer_view& view = layout.groups[g].view;
@@ -129,11 +152,6 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
     const uint64_t n_kept = Arena::product(n_kv_heads, shape.n_kept);
     wave.kept = arena.take<int32_t>(n_kept);
     wave.rows = arena.take<const uint8_t*>(n_kept);
-    for (int32_t** counts : {&wave.n_kept, &wave.n_selected, &wave.missed, &wave.n_restored, &wave.n_hot}) {
-        *counts = arena.take<int32_t>(n_kv_heads);
-    }
-    wave.tail = arena.take<float>(n_heads);
-    wave.error = arena.take<float>(n_heads);
     const LayerGroup& selecting = layout.groups[layout.n_groups - 1];
     if (layout.may_spill && shape.n_kept > selecting.hot.n_slots) {
         wave.staging =
@@ -152,8 +170,8 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
     if (layout.may_spill) {
         layout.prompt_rows = arena.take<uint8_t>(Arena::product(
             static_cast<uint64_t>(kPageTokens * selecting.view.exact.row_bytes), shape.n_sequence_pages));
-        layout.prompt_pages = arena.take<const uint8_t*>(shape.n_sequence_pages);
-        layout.moves = arena.take<Backend::Move>(shape.n_sequence_pages);
+        layout.prompt_pages = host.take<const uint8_t*>(shape.n_sequence_pages);
+        layout.moves = host.take<Backend::Move>(shape.n_sequence_pages);
     }
 }
 
@@ -177,7 +195,7 @@ int32_t fewest_slots(const CacheShape& shape) {
     return static_cast<int32_t>(std::min<int64_t>(n_slots, most_slots(shape)));
 }
 
-Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots, Arena& arena) {
+Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots, Arena& arena, Arena& host) {
     Layout layout = {};
     layout.n_slots = n_slots;
     layout.may_spill = n_slots < most_slots(shape);
@@ -216,8 +234,8 @@ Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots,
         if (layout.may_spill) memory.hot_bytes += bytes_of(arena, [&] { take_hot(backend, shape, group, arena); });
     }
     memory.scratch_bytes = bytes_of(arena, [&] {
-        take_bookkeeping(shape, layout, arena);
-        take_wave(backend, shape, layout, arena);
+        take_bookkeeping(shape, layout, host);
+        take_wave(backend, shape, layout, arena, host);
     });
     memory.fast_bytes = arena.used();
     memory.n_fast_exact_pages = static_cast<uint32_t>(n_slots);
@@ -228,8 +246,8 @@ Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots,
 
 int32_t plan_slots(const Backend& backend, const CacheShape& shape, kc_memory* plan) {
     const auto measure = [&](int32_t n_slots) {
-        Arena arena;
-        return lay_out(backend, shape, n_slots, arena).memory;
+        Arena arena, host;
+        return lay_out(backend, shape, n_slots, arena, backend.host_sees_fast ? arena : host).memory;
     };
     const int32_t most = most_slots(shape);
     const int32_t fewest = fewest_slots(shape);

@@ -1,5 +1,6 @@
 // Where everything of a cache lies in its one block of fast memory. The same function measures for the plan and carves
-// when the cache is created.
+// when the cache is created. What only the host uses (bookkeeping, the frame) lies in that block too where the host
+// sees it, else in a block of the host's own.
 #pragma once
 
 #include "cache/plan.h"
@@ -95,6 +96,12 @@ struct Layout {
 
     // Work.
     WaveMemory wave;
+    WaveMemory seen;       // the counts of `wave` as the host sees them; the rest is NULL
+    uint64_t* n_odd_rows;  // grows by the rows of k and v that were not finite
+    uint64_t* seen_odd_rows;
+    void* counts;       // all that `seen` shows, in fast memory
+    void* seen_counts;  // the host's copy; the same address where the host sees fast memory
+    uint64_t counts_bytes;
     void* stem_scratch;  // of the stem that runs
     uint8_t* restore_scratch;
     uint64_t restore_head_bytes;  // of one KV head in flight
@@ -115,7 +122,8 @@ struct Layout {
 int32_t most_slots(const CacheShape& shape);
 int32_t fewest_slots(const CacheShape& shape);
 
-Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots, Arena& arena);
+// `host` is `arena` itself where the host sees fast memory.
+Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots, Arena& arena, Arena& host);
 
 // Decides the number of slots within the budget and fills in the plan. Throws an Error (BUDGET) naming the smallest.
 int32_t plan_slots(const Backend& backend, const CacheShape& shape, kc_memory* plan);

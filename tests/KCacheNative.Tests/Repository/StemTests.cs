@@ -15,6 +15,7 @@ public class StemTests
     private static readonly (string Folder, string Name)[] Rooms =
     [
         ("src/native/cpu/kernels", "{0}.cpp"),
+        ("cuda/kernels", "{0}.cu"),
         ("src/KCacheNative/Interop", "NativeMethods.{0}.cs"),
         ("src/KCacheNative/Runtime", "Ops.{0}.cs"),
         ("tests/native", "{0}_test.cpp"),

@@ -1,0 +1,98 @@
+#include "context.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "device/launch.h"
+#include "memory.h"
+
+namespace kc::cuda {
+namespace {
+
+constexpr uint64_t kBounceBytes = 4 * 1024 * 1024;
+
+}  // namespace
+
+Context::Context(int device, int32_t activations) : device_(device), activations_(activations) {
+    try {
+        create();
+    } catch (...) {
+        destroy();
+        throw;
+    }
+}
+
+void Context::create() {
+    check(cudaSetDevice(device_), "choosing the device");
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, device_), "asking for the device's properties");
+    name_ = properties.name;
+    n_processors_ = properties.multiProcessorCount;
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+    check(cudaHostAlloc(reinterpret_cast<void**>(&bounce_), kBounceBytes + 64, cudaHostAllocDefault),
+          "pinning memory for copies");
+    seen_faults_ = reinterpret_cast<uint32_t*>(bounce_ + kBounceBytes);
+    faults_ = static_cast<uint32_t*>(device_allocate(*this, sizeof *faults_));
+    frames_ = std::make_unique<FrameRing>(stream_);
+}
+
+Context::~Context() { destroy(); }
+
+void Context::destroy() {
+    cudaSetDevice(device_);
+    if (stream_) cudaStreamSynchronize(stream_);
+    frames_.reset();
+    cudaFree(scratch_);
+    cudaFree(faults_);
+    cudaFreeHost(bounce_);
+    if (stream_) cudaStreamDestroy(stream_);
+    cudaGetLastError();
+}
+
+void Context::sync() {
+    check(cudaMemcpyAsync(seen_faults_, faults_, sizeof *faults_, cudaMemcpyDeviceToHost, stream_),
+          "copying from the device");
+    check(cudaStreamSynchronize(stream_), "waiting for the device");
+    const uint32_t seen = *seen_faults_;
+    if (seen == 0) return;
+    check(cudaMemsetAsync(faults_, 0, sizeof *faults_, stream_), "filling device memory");
+    if (seen & kFaultNoRoom) {
+        fail(KC_ERR_ARGUMENT, "row_restore: a kept row is spilled and hot has no room for it, but staging is NULL");
+    }
+    fail(KC_ERR_ARGUMENT, "ids holds a number outside the table that embed was given");
+}
+
+void* Context::matmul_scratch(uint64_t n_bytes) {
+    if (n_bytes <= scratch_bytes_) return scratch_;
+    const uint64_t grown = std::max(n_bytes, 2 * scratch_bytes_);
+    sync();
+    cudaFree(scratch_);
+    scratch_ = nullptr;
+    scratch_bytes_ = 0;
+    scratch_ = device_allocate(*this, grown);
+    scratch_bytes_ = grown;
+    ++n_allocations_;
+    return scratch_;
+}
+
+void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
+    for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
+        const uint64_t n = std::min(kBounceBytes, n_bytes - at);
+        std::memcpy(bounce_, static_cast<const uint8_t*>(host) + at, n);
+        check(cudaMemcpyAsync(static_cast<uint8_t*>(to) + at, bounce_, n, cudaMemcpyHostToDevice, stream_),
+              "copying to the device");
+        check(cudaStreamSynchronize(stream_), "waiting for the device");
+    }
+}
+
+void Context::copy_to_host(void* host, const void* from, uint64_t n_bytes) {
+    for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
+        const uint64_t n = std::min(kBounceBytes, n_bytes - at);
+        check(cudaMemcpyAsync(bounce_, static_cast<const uint8_t*>(from) + at, n, cudaMemcpyDeviceToHost, stream_),
+              "copying from the device");
+        sync();
+        std::memcpy(static_cast<uint8_t*>(host) + at, bounce_, n);
+    }
+}
+
+}  // namespace kc::cuda

@@ -1,0 +1,62 @@
+// A context of the CUDA backend: the device, its stream, the frames in flight, scratch of matmul. All work of a context
+// is enqueued on one stream, so kernels and copies follow one another without events.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+
+#include "device/layout.h"
+#include "frame_ring.h"
+
+namespace kc::cuda {
+
+class Context {
+  public:
+    Context(int device, int32_t activations);
+    ~Context();
+    Context(const Context&) = delete;
+    Context& operator=(const Context&) = delete;
+
+    // Waits for all work; throws what the device and the kernels have to say.
+    void sync();
+
+    // Device memory that only grows, for inputs quantised by matmul.
+    void* matmul_scratch(uint64_t n_bytes);
+
+    int device() const { return device_; }
+    int32_t activations() const { return activations_; }
+    const std::string& name() const { return name_; }
+    int n_processors() const { return n_processors_; }
+    uint64_t n_allocations() const { return n_allocations_ + frames_->n_allocations(); }
+    cudaStream_t stream() const { return stream_; }
+    FrameRing& frames() { return *frames_; }
+
+    // A word of device memory in which kernels note what they could not do; `sync` turns it into an Error.
+    uint32_t* faults() const { return faults_; }
+
+    // Copies between the host's own memory and the device, through a pinned piece, so that the host's memory is free
+    // when they return.
+    void copy_to_device(void* to, const void* host, uint64_t n_bytes);
+    void copy_to_host(void* host, const void* from, uint64_t n_bytes);
+
+  private:
+    void create();
+    void destroy();
+
+    int device_;
+    int32_t activations_;
+    std::string name_;
+    int n_processors_ = 0;
+    uint64_t n_allocations_ = 0;
+    cudaStream_t stream_ = nullptr;
+    uint8_t* bounce_ = nullptr;  // pinned
+    uint32_t* faults_ = nullptr;
+    uint32_t* seen_faults_ = nullptr;  // pinned copy
+    void* scratch_ = nullptr;
+    uint64_t scratch_bytes_ = 0;
+    std::unique_ptr<FrameRing> frames_;
+};
+
+}  // namespace kc::cuda

@@ -1,0 +1,136 @@
+#include "memory.h"
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "core/context.h"
+#include "device/launch.h"
+
+namespace kc::cuda {
+namespace {
+
+constexpr int64_t kSlabBytes = 64 * 1024 * 1024;  // pinned at once, where that much can be had
+constexpr int64_t kMostBytes = int64_t{1} << 38;  // of one slow home
+
+struct Pinned : kc_spill {
+    explicit Pinned(Context& on) : owner(on) {}
+    Context& owner;
+    std::vector<uint8_t*> slabs;
+    std::vector<uint8_t*> chunks;             // by chunk of the home
+    const uint8_t** device_chunks = nullptr;  // the same in device memory, room for all that there can be
+};
+
+Pinned& as_pinned(kc_spill* spill) { return *static_cast<Pinned*>(spill); }
+
+// Adds pinned memory: a slab, or the half of one, or the half of that, down to a chunk.
+void add_slab(Pinned& home, int64_t wanted_bytes) {
+    int64_t n_bytes = kPinnedChunkBytes;
+    while (n_bytes < kSlabBytes && n_bytes < wanted_bytes) n_bytes *= 2;
+    void* slab = nullptr;
+    cudaError_t error = cudaErrorMemoryAllocation;
+    for (; n_bytes >= kPinnedChunkBytes && error != cudaSuccess; n_bytes /= 2) {
+        error = cudaHostAlloc(&slab, static_cast<size_t>(n_bytes), cudaHostAllocMapped);
+        if (error == cudaSuccess) break;
+        cudaGetLastError();
+    }
+    if (error != cudaSuccess) {
+        fail(KC_ERR_MEMORY,
+             "the slow home needs %lld bytes of pinned memory more, and not even %lld can be pinned (%s); it holds %zu "
+             "bytes "
+             "now: use a smaller context, fewer sequences or a larger fast_budget, or raise the limit of locked memory",
+             static_cast<long long>(wanted_bytes), static_cast<long long>(kPinnedChunkBytes), cudaGetErrorName(error),
+             home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes));
+    }
+    home.slabs.push_back(static_cast<uint8_t*>(slab));
+    for (int64_t at = 0; at < n_bytes; at += kPinnedChunkBytes) home.chunks.push_back(static_cast<uint8_t*>(slab) + at);
+}
+
+// Calls f with each piece of a move that lies in one chunk.
+template <class F>
+void in_pieces(const Pinned& home, const Backend::Move& move, F&& f) {
+    for (uint64_t done = 0; done < move.n_bytes;) {
+        const uint64_t offset = move.offset_bytes + done, within = offset % kPinnedChunkBytes;
+        const uint64_t n = std::min<uint64_t>(move.n_bytes - done, kPinnedChunkBytes - within);
+        f(static_cast<uint8_t*>(move.memory) + done, home.chunks[offset / kPinnedChunkBytes] + within, n);
+        done += n;
+    }
+}
+
+}  // namespace
+
+void* device_allocate(Context& context, uint64_t n_bytes) {
+    void* memory = nullptr;
+    const cudaError_t error = cudaMalloc(&memory, n_bytes);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();
+        size_t n_free = 0, n_total = 0;
+        cudaMemGetInfo(&n_free, &n_total);
+        fail(KC_ERR_MEMORY, "%llu bytes of device memory are wanted on %s, which has %zu of %zu bytes free",
+             static_cast<unsigned long long>(n_bytes), context.name().c_str(), n_free, n_total);
+    }
+    check(error, "allocating device memory");
+    check(cudaMemsetAsync(memory, 0, n_bytes, context.stream()), "filling device memory");
+    return memory;
+}
+
+void device_release(Context& context, void* memory) {
+    // Kernels in flight may still use it.
+    cudaStreamSynchronize(context.stream());
+    cudaFree(memory);
+}
+
+kc_spill* pinned_create(Context& context) {
+    auto home = std::make_unique<Pinned>(context);
+    home->device_chunks = static_cast<const uint8_t**>(
+        device_allocate(context, static_cast<uint64_t>(kMostBytes / kPinnedChunkBytes) * sizeof(uint8_t*)));
+    return home.release();
+}
+
+void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
+    Pinned& home = as_pinned(spill);
+    if (n_bytes > static_cast<uint64_t>(kMostBytes)) {
+        fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld",
+             static_cast<unsigned long long>(n_bytes), static_cast<long long>(kMostBytes));
+    }
+    const size_t before = home.chunks.size();
+    while (home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes) < n_bytes) {
+        add_slab(home, static_cast<int64_t>(n_bytes) - static_cast<int64_t>(home.chunks.size()) * kPinnedChunkBytes);
+    }
+    if (home.chunks.size() > before) {
+        std::vector<void*> seen(home.chunks.begin() + static_cast<std::ptrdiff_t>(before), home.chunks.end());
+        for (void*& chunk : seen) check(cudaHostGetDevicePointer(&chunk, chunk, 0), "mapping pinned memory");
+        home.owner.copy_to_device(home.device_chunks + before, seen.data(), seen.size() * sizeof seen[0]);
+    }
+    home.reserved_bytes = std::max(home.reserved_bytes, n_bytes);
+}
+
+void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n) {
+    const Pinned& home = as_pinned(spill);
+    for (int64_t i = 0; i < n; ++i) {
+        in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
+            check(cudaMemcpyAsync(pinned, memory, n_bytes, cudaMemcpyDeviceToHost, home.owner.stream()),
+                  "pushing rows to pinned memory");
+        });
+    }
+}
+
+void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n) {
+    const Pinned& home = as_pinned(spill);
+    for (int64_t i = 0; i < n; ++i) {
+        in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
+            check(cudaMemcpyAsync(memory, pinned, n_bytes, cudaMemcpyHostToDevice, home.owner.stream()),
+                  "fetching rows from pinned memory");
+        });
+    }
+}
+
+void pinned_destroy(kc_spill* spill) {
+    std::unique_ptr<Pinned> home(&as_pinned(spill));
+    device_release(home->owner, home->device_chunks);
+    for (uint8_t* slab : home->slabs) cudaFreeHost(slab);
+}
+
+PinnedHome pinned_home(const kc_spill* spill) { return {static_cast<const Pinned*>(spill)->device_chunks}; }
+
+}  // namespace kc::cuda
