@@ -74,7 +74,7 @@ public sealed class LlamaModel : IDisposable
     public int BatchTokens => _activations.BatchTokens;
 
     /// <summary>The logits of the last forward, if it had no reader: [rows asked for, vocabulary]; valid until the next forward.</summary>
-    public Tensor Logits => _activations.Logits.Take(Math.Max(_rows, 1));
+    public Tensor Logits => _activations.LastSeenLogits(Math.Max(_rows, 1));
 
     /// <summary>
     /// Runs new tokens through all layers. When it returns, the cache has them; after an exception it is as before.
@@ -209,8 +209,7 @@ public sealed class LlamaModel : IDisposable
                     nameof(batch), id, $"the token id is not in the vocabulary of {Config.VocabularySize} tokens");
         }
 
-        batch.Ids.CopyTo(_activations.Ids(batch.Tokens));
-        var positions = _activations.Positions(batch.Tokens);
+        var positions = _activations.NewPositions(batch.Tokens);
         int row = 0;
         foreach (ref readonly var entry in batch.Entries)
         {
@@ -218,29 +217,34 @@ public sealed class LlamaModel : IDisposable
             for (int i = 0; i < entry.Tokens; i++)
                 positions[row++] = position + i;
         }
+
+        _activations.WriteTokens(batch.Ids);
     }
 
     private void ComputeLogits(ReadOnlySpan<int> rows, LogitsReader? reader, CancellationToken cancellationToken)
     {
         if (rows.IsEmpty)
             return;
-        // The rows ascend, so none is overwritten before it was moved.
-        var x = _activations.Residual;
-        for (int i = 0; i < rows.Length; i++)
+        // Adjacent rows go together.
+        var (x, h) = (_activations.Residual, _activations.Normed.Take(rows.Length));
+        for (int begin = 0, end; begin < rows.Length; begin = end)
         {
-            if (rows[i] != i)
-                x.Row(rows[i]).CopyTo(x.Row(i));
+            for (end = begin + 1; end < rows.Length && rows[end] == rows[begin] + end - begin; end++)
+            {
+            }
+
+            int adjacent = end - begin;
+            Ops.RmsNorm(_context, x.Slice(rows[begin], adjacent), _outputNorm, Config.NormEpsilon, h.Slice(begin, adjacent));
         }
 
-        var h = _activations.Normed.Take(rows.Length);
-        Ops.RmsNorm(_context, x.Take(rows.Length), _outputNorm, Config.NormEpsilon, h);
         for (int first = 0; first < rows.Length; first += _activations.LogitRows)
         {
             cancellationToken.ThrowIfCancellationRequested();
             int count = Math.Min(_activations.LogitRows, rows.Length - first);
             var logits = _activations.Logits.Take(count);
             Ops.MatMul(_context, h.Slice(first, count), new MatMulOutput(_output, logits));
-            reader?.Invoke(first, logits);
+            var seen = _activations.SeeLogits(count);
+            reader?.Invoke(first, seen);
         }
     }
 }

@@ -34,9 +34,13 @@ public sealed unsafe class ComputeContext : IDisposable
         nint context = 0;
         NativeMethods.ContextCreate(&desc, &context).ThrowIfFailed();
         Handle = new ContextHandle(context);
+        HostSeesMemory = Info.Backend == Backend.Cpu;
     }
 
     internal ContextHandle Handle { get; }
+
+    /// <summary>Whether the host may read and write buffers in place; else they are copied.</summary>
+    internal bool HostSeesMemory { get; }
 
     /// <summary>The native context, for a call that this object outlives.</summary>
     internal nint Native
