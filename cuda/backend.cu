@@ -106,10 +106,12 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
         on(self).copy_to_host(host, from, n_bytes);
     };
     backend.copy = [](void* self, void* to, const void* from, uint64_t n_bytes) {
+        on(self).join_push();
         check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).stream()),
               "copying in device memory");
     };
     backend.fill = [](void* self, void* to, uint8_t value, uint64_t n_bytes) {
+        on(self).join_push();
         check(cudaMemsetAsync(to, value, n_bytes, on(self).stream()), "filling device memory");
     };
 
@@ -134,8 +136,8 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.attention_score = forward<cuda::attention_score>;
     backend.select_topn = forward<cuda::select_topn>;
     backend.hot_drop = forward<cuda::hot_drop>;
-    backend.row_restore_begin = forward<cuda::row_restore>;
-    backend.row_restore_end = [](void*, const kc_row_restore_params&) {};  // what follows on the stream waits by itself
+    backend.row_restore_begin = forward<cuda::row_restore_begin>;
+    backend.row_restore_end = forward<cuda::row_restore_end>;
     backend.attention_mix = forward<cuda::attention_mix>;
     backend.block_bytes = block_bytes;
     backend.hot_state_bytes = cuda::hot_state_bytes;

@@ -28,7 +28,10 @@ void Context::create() {
     check(cudaGetDeviceProperties(&properties, device_), "asking for the device's properties");
     name_ = properties.name;
     n_processors_ = properties.multiProcessorCount;
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+    for (cudaStream_t* stream : {&stream_, &push_, &fetch_})
+        check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "creating a stream");
+    for (cudaEvent_t* event : {&computed_, &pushed_, &fetched_})
+        check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
     check(cudaHostAlloc(reinterpret_cast<void**>(&bounce_), kBounceBytes + 64, cudaHostAllocDefault),
           "pinning memory for copies");
     seen_faults_ = reinterpret_cast<uint32_t*>(bounce_ + kBounceBytes);
@@ -40,16 +43,61 @@ Context::~Context() { destroy(); }
 
 void Context::destroy() {
     cudaSetDevice(device_);
-    if (stream_) cudaStreamSynchronize(stream_);
+    drain();
     frames_.reset();
     cudaFree(scratch_);
     cudaFree(faults_);
     cudaFreeHost(bounce_);
-    if (stream_) cudaStreamDestroy(stream_);
+    for (cudaEvent_t event : {computed_, pushed_, fetched_}) {
+        if (event) cudaEventDestroy(event);
+    }
+    for (cudaStream_t stream : {stream_, push_, fetch_}) {
+        if (stream) cudaStreamDestroy(stream);
+    }
     cudaGetLastError();
 }
 
+void Context::drain() noexcept {
+    for (cudaStream_t stream : {stream_, push_, fetch_}) {
+        if (stream) cudaStreamSynchronize(stream);
+    }
+}
+
+cudaStream_t Context::begin_push() {
+    check(cudaEventRecord(computed_, stream_), "recording an event");
+    check(cudaStreamWaitEvent(push_, computed_, 0), "waiting for an event");
+    return push_;
+}
+
+void Context::end_push() {
+    check(cudaEventRecord(pushed_, push_), "recording an event");
+    push_is_open_ = true;
+}
+
+void Context::join_push() {
+    if (!push_is_open_) return;
+    check(cudaStreamWaitEvent(stream_, pushed_, 0), "waiting for an event");
+    push_is_open_ = false;
+}
+
+cudaStream_t Context::begin_fetch() {
+    // Rows may have been pushed that are wanted back: compute waits for them, and this stream for compute.
+    join_push();
+    check(cudaEventRecord(computed_, stream_), "recording an event");
+    check(cudaStreamWaitEvent(fetch_, computed_, 0), "waiting for an event");
+    return fetch_;
+}
+
+void Context::fetched() { check(cudaEventRecord(fetched_, fetch_), "recording an event"); }
+
+void Context::end_fetch() { check(cudaStreamWaitEvent(stream_, fetched_, 0), "waiting for an event"); }
+
 void Context::sync() {
+    for (cudaStream_t stream : {push_, fetch_}) check(cudaStreamSynchronize(stream), "waiting for the device");
+    wait_for_compute();
+}
+
+void Context::wait_for_compute() {
     check(cudaMemcpyAsync(seen_faults_, faults_, sizeof *faults_, cudaMemcpyDeviceToHost, stream_),
           "copying from the device");
     check(cudaStreamSynchronize(stream_), "waiting for the device");
@@ -76,6 +124,7 @@ void* Context::matmul_scratch(uint64_t n_bytes) {
 }
 
 void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
+    join_push();
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
         std::memcpy(bounce_, static_cast<const uint8_t*>(host) + at, n);
@@ -90,7 +139,7 @@ void Context::copy_to_host(void* host, const void* from, uint64_t n_bytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
         check(cudaMemcpyAsync(bounce_, static_cast<const uint8_t*>(from) + at, n, cudaMemcpyDeviceToHost, stream_),
               "copying from the device");
-        sync();
+        wait_for_compute();
         std::memcpy(static_cast<uint8_t*>(host) + at, bounce_, n);
     }
 }

@@ -1,5 +1,11 @@
-// A context of the CUDA backend: the device, its stream, the frames in flight, scratch of matmul. All work of a context
-// is enqueued on one stream, so kernels and copies follow one another without events.
+// A context of the CUDA backend: the device, its streams, the frames in flight, scratch of matmul.
+//
+//   compute   kernels, and copies between the host and the device
+//   push      rows on their way to pinned memory: behind the kernels that wrote them, beside those that follow
+//   fetch     rows on their way back: behind the kernels that used their place before, beside those that follow
+//
+// Whoever needs what another stream does says so: `join_push` before fast memory that was pushed is written again,
+// `begin_fetch` and `end_fetch` around what the fetch stream does.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -21,6 +27,18 @@ class Context {
 
     // Waits for all work; throws what the device and the kernels have to say.
     void sync();
+    // The same without a word, for memory that is about to be freed.
+    void drain() noexcept;
+
+    // The push stream, behind all kernels so far; call end_push once its copies are enqueued.
+    cudaStream_t begin_push();
+    void end_push();
+    // Kernels and copies from now on come behind the pushes so far.
+    void join_push();
+    // The fetch stream, behind all kernels and pushes so far. What is enqueued between begin and end runs beside it.
+    cudaStream_t begin_fetch();
+    void fetched();
+    void end_fetch();
 
     // Device memory that only grows, for inputs quantised by matmul.
     void* matmul_scratch(uint64_t n_bytes);
@@ -44,6 +62,7 @@ class Context {
   private:
     void create();
     void destroy();
+    void wait_for_compute();
 
     int device_;
     int32_t activations_;
@@ -51,6 +70,12 @@ class Context {
     int n_processors_ = 0;
     uint64_t n_allocations_ = 0;
     cudaStream_t stream_ = nullptr;
+    cudaStream_t push_ = nullptr;
+    cudaStream_t fetch_ = nullptr;
+    cudaEvent_t computed_ = nullptr;
+    cudaEvent_t pushed_ = nullptr;
+    cudaEvent_t fetched_ = nullptr;
+    bool push_is_open_ = false;  // pushes that compute has not waited for
     uint8_t* bounce_ = nullptr;  // pinned
     uint32_t* faults_ = nullptr;
     uint32_t* seen_faults_ = nullptr;  // pinned copy

@@ -75,8 +75,7 @@ void* device_allocate(Context& context, uint64_t n_bytes) {
 }
 
 void device_release(Context& context, void* memory) {
-    // Kernels in flight may still use it.
-    cudaStreamSynchronize(context.stream());
+    context.drain();
     cudaFree(memory);
 }
 
@@ -107,22 +106,27 @@ void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
 
 void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n) {
     const Pinned& home = as_pinned(spill);
+    const cudaStream_t stream = home.owner.begin_push();
     for (int64_t i = 0; i < n; ++i) {
         in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
-            check(cudaMemcpyAsync(pinned, memory, n_bytes, cudaMemcpyDeviceToHost, home.owner.stream()),
+            check(cudaMemcpyAsync(pinned, memory, n_bytes, cudaMemcpyDeviceToHost, stream),
                   "pushing rows to pinned memory");
         });
     }
+    home.owner.end_push();
 }
 
 void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n) {
     const Pinned& home = as_pinned(spill);
+    const cudaStream_t stream = home.owner.begin_fetch();
     for (int64_t i = 0; i < n; ++i) {
         in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {
-            check(cudaMemcpyAsync(memory, pinned, n_bytes, cudaMemcpyHostToDevice, home.owner.stream()),
+            check(cudaMemcpyAsync(memory, pinned, n_bytes, cudaMemcpyHostToDevice, stream),
                   "fetching rows from pinned memory");
         });
     }
+    home.owner.fetched();
+    home.owner.end_fetch();
 }
 
 void pinned_destroy(kc_spill* spill) {

@@ -17,8 +17,8 @@ constexpr int64_t kPinnedChunkBytes = int64_t{1} << kPinnedChunkShift;
 void* device_allocate(Context& context, uint64_t n_bytes);
 void device_release(Context& context, void* memory);
 
-// The slow home: offsets like those of a file, held by pinned slabs that are added as it grows. Moves are enqueued, in
-// order with the kernels of the context.
+// The slow home: offsets like those of a file, held by pinned slabs that are added as it grows. Writes are enqueued on
+// the push stream, reads on the fetch stream.
 kc_spill* pinned_create(Context& context);
 void pinned_reserve(kc_spill* spill, uint64_t n_bytes);
 void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n);

@@ -23,7 +23,8 @@ uint64_t select_topn_scratch_bytes(Context& context, const kc_layer_view& layer,
 
 uint64_t hot_state_bytes(int32_t n_slots);
 void hot_drop(Context& context, const kc_hot_store& hot, int32_t n_kv_heads, int32_t slot, int32_t first_token);
-void row_restore(Context& context, const kc_row_restore_params& params);
+void row_restore_begin(Context& context, const kc_row_restore_params& params);
+void row_restore_end(Context& context, const kc_row_restore_params& params);
 uint64_t row_restore_scratch_bytes(Context& context, const kc_layer_view& layer, int64_t n_queries,
                                    int64_t kept_stride);
 

@@ -219,6 +219,7 @@ void kv_append(Context& context, const kc_kv_append_params& params) {
         sets_centre |= params.sequences[s].set_centre != 0;
     }
     if (n_rows == 0) return;
+    context.join_push();
     const Append append = {layer,    context.frames().upload(params.sequences, params.n_sequences), n_rows, params.k,
                            params.v, reinterpret_cast<unsigned long long*>(params.n_nonfinite)};
     const auto heads = static_cast<unsigned>(layer.n_kv_heads);

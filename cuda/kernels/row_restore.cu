@@ -219,7 +219,7 @@ uint64_t row_restore_scratch_bytes(Context&, const kc_layer_view& layer, int64_t
                                  n_lists * kept_stride * static_cast<int64_t>(sizeof(Move)));
 }
 
-void row_restore(Context& context, const kc_row_restore_params& params) {
+void row_restore_begin(Context& context, const kc_row_restore_params& params) {
     const kc_wave& wave = *params.wave;
     const kc_layer_view& layer = *wave.layer;
     const int64_t n_lists = int64_t{wave.n_queries} * (wave.kv_head_end - wave.kv_head_begin);
@@ -247,7 +247,12 @@ void row_restore(Context& context, const kc_row_restore_params& params) {
     launch(resolve, dim3(heads, queries), kResolveThreads, sizeof(Shared), context.stream(), restore);
     if (!params.hot) return;
     launch(fetch, dim3(static_cast<unsigned>(ceil_div(params.kept_stride, kMovesPerBlock)), heads, queries),
-           kFetchThreads, 0, context.stream(), restore);
+           kFetchThreads, 0, context.begin_fetch(), restore);
+    context.fetched();
+}
+
+void row_restore_end(Context& context, const kc_row_restore_params& params) {
+    if (params.hot) context.end_fetch();
 }
 
 }  // namespace kc::cuda

@@ -47,7 +47,7 @@ kc_cache_desc describe_variant(const Shape& shape, const Variant& variant, const
     kc_cache_desc desc = describe(shape, variant.policy, kContext);
     apply(variant, desc);
     desc.n_sequences = 2;
-    desc.n_batch_tokens = 128;
+    desc.n_batch_tokens = small_sweep() ? 40 : 128;
     if (way.tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
     return desc;
 }
@@ -63,10 +63,11 @@ Outcome decode_two(const Variant& variant, const Way& way) {
     Context context(way.n_threads);
     Cache cache(context, shape, describe_variant(shape, variant, context, way));
     Outcome outcome = {};
-    const std::vector<uint32_t> texts[2] = {text(small_sweep() ? 300 : 430, 1), text(small_sweep() ? 70 : 130, 2)};
+    const std::vector<uint32_t> texts[2] = {text(small_sweep() ? 400 : 430, 1), text(small_sweep() ? 70 : 130, 2)};
     const std::vector<uint32_t> answers[2] = {text(kDecoded, 3), text(kDecoded, 4)};
     const int32_t sequences[2] = {cache.open(), cache.open()};
-    for (int s = 0; s < 2; ++s) cache.prompt(sequences[s], texts[s], way.window);
+    const size_t window = small_sweep() ? std::min(way.window, size_t(40)) : way.window;
+    for (int s = 0; s < 2; ++s) cache.prompt(sequences[s], texts[s], window);
     const int step = way.by_token ? 1 : kDecoded / 2;
     for (int at = 0; at < kDecoded; at += step) {
         std::vector<Work> batch;
@@ -108,6 +109,7 @@ bool same(const Outcome& a, const Outcome& b) {
 void every_way(int argc, char** argv) {
     for (const Variant& variant : kVariants) {
         if (!wanted(variant, argc, argv, 1)) continue;
+        if (small_sweep() && (&variant - kVariants) % 2 != 0) continue;
         const Outcome plain = decode_two(variant, {});
         CHECK(all_finite(plain.rows[0]) && all_finite(plain.rows[1]), variant.name);
         CHECK(plain.statistics.rows_restored == 0, variant.name << ": restored " << plain.statistics.rows_restored);

@@ -231,15 +231,15 @@ int main(int argc, char** argv) {
     const uint32_t n_seeds = argc > 1 ? uint32_t(std::atoi(argv[1])) : small_sweep() ? 1 : 12;
     for (const Variant& variant : kVariants) {
         if (!wanted(variant, argc, argv, 2)) continue;
+        if (small_sweep() && &variant != kVariants && (&variant - kVariants) % 3 != 1) continue;
         uint64_t n_compared = 0, n_restored = 0;
         for (uint32_t seed = 1; seed <= n_seeds; ++seed) {
             Game game(variant, seed);
-            game.play(small_sweep() ? 30 : 60);
+            game.play(60);
             n_compared += game.n_compared();
             n_restored += game.statistics().rows_restored;
         }
-        CHECK(n_compared > n_seeds * (small_sweep() ? 10 : 20),
-              variant.name << ": only " << n_compared << " comparisons");
+        CHECK(n_compared > n_seeds * 20, variant.name << ": only " << n_compared << " comparisons");
         if (variant.policy >= KC_POLICY_KCACHE) CHECK(n_restored > 0, variant.name << ": nothing came from the file");
     }
     return kc_test::check_result();

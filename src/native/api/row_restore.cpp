@@ -61,6 +61,7 @@ kc_status kc_spill_write(kc_spill* spill, uint64_t offset_bytes, const void* dat
         // A write reads its memory only.
         const Backend::Move move = {const_cast<void*>(data), offset_bytes, n_bytes};
         spill->context->backend.spill_write(spill, &move, 1);
+        spill->context->backend.sync(spill->context->backend.self);  // the caller may go on with its memory
     });
 }
 
