@@ -2,9 +2,8 @@
 // and one f16 scale. A block holds the packed rows [64, bits * head_dim / 8] and then 64 scales.
 //
 //   q8          rounded to integers, the largest becomes 127
-//   q4, q3, q2  the nearest level of a Lloyd-Max quantiser of the unit Gaussian; the scale is squared norm / (row .
-//   levels),
-//               so that the error stands at right angles to the row and cancels in sums
+//   q4, q3, q2  the nearest level of a Lloyd-Max quantiser of the unit Gaussian; the scale is
+//               squared norm / (row . levels), so that the error stands at right angles to the row and cancels in sums
 #pragma once
 
 #include "core/rotation.h"
@@ -65,8 +64,7 @@ __device__ __forceinline__ const uint16_t* block_scales(const uint8_t* block, in
     return reinterpret_cast<const uint16_t*>(block + kPageTokens * packed_row_bytes(codec, head_dim));
 }
 
-// -------------------------------------------------------------------------------------------------------------
-// rotation
+// ---- rotation
 
 // +1 or -1 from splitmix64, the same for every row ever stored.
 __device__ __forceinline__ float rotation_sign(int d) {
@@ -118,8 +116,7 @@ __device__ void rotate_back(float* x, int head_dim) {
     Team::sync();
 }
 
-// -------------------------------------------------------------------------------------------------------------
-// encoding
+// ---- encoding
 
 // The code of a number in units of the levels' integers.
 template <int kCodec>

@@ -1,13 +1,12 @@
 // Purpose:  a prompt's rows attend exactly to all that they see; spilled pages come in from staged blocks.
 // Shapes:   q, out [n_rows, n_q_heads, head_dim]; K pages and V pages or exact rows of 64 tokens.
 // Mapping:  a block per (tile of 16 rows of one KV head's group, KV head, sequence); a page of keys, then of values,
-// lies in
-//           shared memory while all 16 rows use it; 16 threads a row: 4 scores each, then head_dim / 16 dimensions
-//           each.
+//           lies in shared memory while all 16 rows use it; 16 threads a row: 4 scores each, then head_dim / 16
+//           dimensions each.
 // Traffic:  a tile reads every page it sees once: rows / 16 * tokens * head_dim * 4 bytes a KV head.
 // Numerics: float; coded rows meet rotated queries and sum up rotated; the softmax runs online, page by page in
-// ascending order, so that a row's bits depend on what it sees and
-//           never on how the prompt is cut into calls or tiles.
+//           ascending order, so that a row's bits depend on what it sees and never on how the prompt is cut into
+//           calls or tiles.
 #include "kernels/attention.h"
 
 #include <vector>

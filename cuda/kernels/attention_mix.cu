@@ -1,15 +1,14 @@
 // Purpose:  weights times values: of every visible token, or of the kept ones from wherever their exact rows lie, the
-// others
-//           through the V store where the mode says so.
-// Shapes:   weights [n_queries, n_q_heads, token_stride], rows [n_queries, n_kv_heads, kept_stride] to out [n_rows,
-// n_q_heads, head_dim]. Mapping:  mix: a block per (span of 16 pages, KV head and up to 4 of its query heads, query);
-// head_dim / 8 lanes per page, so
-//           a lane adds up 8 dimensions of a page, token by token. finish: a block per (q head, query), a thread per
-//           dimension.
-// Traffic:  rows * row_bytes once per 4 query heads of a group + 4 bytes per weight + spans * head_dim * 16 bytes a q
-// head. Numerics: float, in ascending token order within a page; pages and spans in ascending order. The same order
-// whatever the
-//           rows' home, and whether all tokens are kept or none were chosen: so the bits are the same.
+//           others through the V store where the mode says so.
+// Shapes:   weights [n_queries, n_q_heads, token_stride], rows [n_queries, n_kv_heads, kept_stride] to
+//           out [n_rows, n_q_heads, head_dim].
+// Mapping:  mix: a block per (span of 16 pages, KV head and up to 4 of its query heads, query); head_dim / 8 lanes per
+//           page, so a lane adds up 8 dimensions of a page, token by token. finish: a block per (q head, query), a
+//           thread per dimension.
+// Traffic:  rows * row_bytes once per 4 query heads of a group + 4 bytes per weight + spans * head_dim * 16 bytes a
+//           q head.
+// Numerics: float, in ascending token order within a page; pages and spans in ascending order. The same order whatever
+//           the rows' home, and whether all tokens are kept or none were chosen: so the bits are the same.
 #include "kernels/attention.h"
 
 #include "device/codec.h"

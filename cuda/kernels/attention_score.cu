@@ -1,12 +1,11 @@
 // Purpose:  q . K over every stored key of a wave, then the weights exp(s - max) and their mass.
 // Shapes:   q [n_rows, n_q_heads, head_dim], K pages [64, head_dim] to weights [n_queries, n_q_heads, token_stride].
 // Mapping:  score: a block per (span of 1024 tokens, KV head, query); 2 to 32 lanes share a key and hold 8 of its
-// dimensions
-//           each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in registers.
-//           weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
+//           dimensions each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in
+//           registers. weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
 // Traffic:  bytes of K once + n_q_heads * tokens * 4 bytes of scores, three times.
 // Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Sums by
-// pages of 64 in a fixed tree, pages and spans in ascending order.
+//           pages of 64 in a fixed tree, pages and spans in ascending order.
 #include "kernels/attention.h"
 
 #include "device/codec.h"

@@ -1,11 +1,10 @@
-// Purpose:  encode and store new rows: K store, V store or sketch, exact rows in their fast slots; and back again, for
-// tests. Shapes:   k, v [n_rows, n_kv_heads, head_dim]; blocks of 64 tokens, exact rows [kv_head, 64, row]. Mapping:  a
-// warp per new row and KV head; lanes stride over head_dim. Centres: a block per sequence and KV head, between
-//           the rows of first pages and all others.
+// Purpose:  encode and store new rows: K store, V store or sketch, exact rows in their fast slots; and back, for tests.
+// Shapes:   k, v [n_rows, n_kv_heads, head_dim]; blocks of 64 tokens, exact rows [kv_head, 64, row].
+// Mapping:  a warp per new row and KV head; lanes stride over head_dim. Centres: a block per sequence and KV head,
+//           between the rows of first pages and all others.
 // Traffic:  n_rows * n_kv_heads * (8 * head_dim + bytes of the coded rows + bytes of the exact row).
 // Numerics: rounded to f16 first (NaN becomes 0, what is too large the largest f16, both counted by row); coded rows
-// are
-//           coded from that.
+//           are coded from that.
 #include "kernels/attention.h"
 
 #include "device/codec.h"

@@ -5,8 +5,7 @@
 //           there.
 // Traffic:  bytes of W once per tile of 8 tokens + 4 * n_tokens * (n_cols + n_rows) * (2 for outputs that accumulate).
 // Numerics: x in 8 bits against weights in blocks: exact integer sums per block, times both scales, in float; else
-// float.
-//           The order of the sums depends on n_cols only, never on tokens or tiles.
+//           float. The order of the sums depends on n_cols only, never on tokens or tiles.
 #include "kernels/matmul.h"
 
 #include "device/launch.h"

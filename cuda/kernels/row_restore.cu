@@ -1,9 +1,8 @@
 // Purpose:  the address of the exact row of every kept token; spilled rows come back through hot slots or staging.
 // Shapes:   kept [query, kv_head, kept_stride] to rows, the same shape; a row is [V] or [K, V] of one token and head.
 // Mapping:  resolve: a block per (query, KV head) looks up, evicts and writes the list of moves. fetch: a block per 16
-// moves,
-//           a warp per row, 16 bytes a lane straight from pinned memory: with 8 warps a block and many blocks, enough
-//           is in flight to cover the bus.
+//           moves, a warp per row, 16 bytes a lane straight from pinned memory: with 8 warps a block and many blocks,
+//           enough is in flight to cover the bus.
 // Traffic:  rows missed * row_bytes over the bus and once more into fast memory; hot rows move nothing.
 // Numerics: bytes are moved as they are.
 #include "kernels/attention.h"

@@ -1,13 +1,12 @@
 // Purpose:  per query and KV head the tokens that count exactly: sinks, recent ones, the n_keep best, and more until
-// the bounds hold. Shapes:   weights [n_queries, n_q_heads, token_stride] to kept [n_queries, n_kv_heads, kept_stride],
-// ascending. Mapping:  a block per (query, KV head). The n best of any number of candidates by radix selection: four
-// histograms of 8
-//           bits find the n-th largest weight and how many of its equals (lowest index first) belong.
+//           the bounds hold.
+// Shapes:   weights [n_queries, n_q_heads, token_stride] to kept [n_queries, n_kv_heads, kept_stride], ascending.
+// Mapping:  a block per (query, KV head). The n best of any number of candidates by radix selection: four histograms
+//           of 8 bits find the n-th largest weight and how many of its equals (lowest index first) belong.
 // Traffic:  group * tokens * 4 bytes of weights twice + tokens * 5 bytes of ranks and marks, six times; all but the
-// first
-//           reading of it from the second-level cache.
-// Numerics: ranks are exact; the group's weight is one chain of fused multiply-adds over its heads; tails are summed in
-//           double in a fixed order.
+//           first reading of it from the second-level cache.
+// Numerics: ranks are exact; the group's weight is one chain of fused multiply-adds over its heads; tails are summed
+//           in double in a fixed order.
 #include "kernels/attention.h"
 
 #include "device/launch.h"

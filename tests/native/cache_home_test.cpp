@@ -109,7 +109,6 @@ bool same(const Outcome& a, const Outcome& b) {
 void every_way(int argc, char** argv) {
     for (const Variant& variant : kVariants) {
         if (!wanted(variant, argc, argv, 1)) continue;
-        if (small_sweep() && (&variant - kVariants) % 2 != 0) continue;
         const Outcome plain = decode_two(variant, {});
         CHECK(all_finite(plain.rows[0]) && all_finite(plain.rows[1]), variant.name);
         CHECK(plain.statistics.rows_restored == 0, variant.name << ": restored " << plain.statistics.rows_restored);
@@ -146,7 +145,7 @@ void every_way(int argc, char** argv) {
             CHECK(tight.statistics.rows_restored > 0, variant.name << ": nothing came from the file");
             CHECK(tight.statistics.restored_bytes > 0, variant.name);
         }
-        if (small_sweep() && variant.policy < KC_POLICY_KCACHE) continue;  // nothing to spill
+
         way.n_threads = 3;
         way.by_token = false;
         way.window = 90;
@@ -158,7 +157,6 @@ void every_way(int argc, char** argv) {
 void everything_kept_is_full() {
     for (const int32_t codec : {KC_CODEC_F16, KC_CODEC_Q8}) {
         for (const int32_t k_codec : {KC_CODEC_F16, KC_CODEC_Q8}) {
-            if (small_sweep() && codec != k_codec) continue;
             const Variant full = {"full",          KC_POLICY_FULL,       k_codec, codec, 0, 0,
                                   KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0};
             const Variant all = {"all",           KC_POLICY_KCACHE,     k_codec, codec, kContext, 0,
@@ -211,6 +209,6 @@ int main(int argc, char** argv) {
     every_way(argc, argv);
     if (argc > 1) return kc_test::check_result();
     everything_kept_is_full();
-    if (!small_sweep()) wide_window();
+    wide_window();
     return kc_test::check_result();
 }

@@ -1,9 +1,9 @@
 // The inside of the machine: what its own files share. Programs see include/ only; tests of the machine see this too.
 //
-//   memory.cpp   arenas, allocations, page protection          shadow.cpp   what every byte went through; the judge
-//   block.cpp    one block of threads as fibers                 hooks.cpp    loads and stores report here
-//   streams.cpp  work, order, events, graphs                    runtime.cpp  CUDA's API     report.cpp  the last
-//   sentence
+//   memory.cpp   arenas, allocations, page protection      shadow.cpp   what every byte went through; the judge
+//   block.cpp    one block of threads as fibers            hooks.cpp    loads and stores report here
+//   streams.cpp  work, order, events, graphs               runtime.cpp  CUDA's API
+//   report.cpp   the last sentence
 #pragma once
 
 #include <cstddef>

@@ -1,10 +1,9 @@
 // What the machine remembers of every word of device, pinned and shared memory, and the rules it judges accesses by.
 //
-// A word of 4 bytes has one cell: which bytes were ever written, who wrote it last, who read it last. An access is
-// wrong
-//   - outside a live allocation, in another thread's local memory, or in memory of the host;
-//   - when it reads a byte of device or shared memory that nothing wrote;
-//   - when it and an earlier access to the same byte, one of them a write, are not ordered:
+// A word of 4 bytes has one cell: which bytes were ever written, who wrote it last, who read it last. It is wrong
+//   - to leave a live allocation, to touch another thread's local memory or memory of the host;
+//   - to read a byte of device or shared memory that nothing wrote;
+//   - to touch a byte that an earlier access touched, one of the two a write, where nothing orders the two:
 //       by another piece of work:     no event, stream order or wait of the host puts it before this one;
 //       by another block of the grid: blocks have no order;
 //       by another thread of the block: no barrier between them (for shared memory a __syncwarp also orders a warp).
