@@ -14,8 +14,7 @@
 #error "the software machine switches fibers in x86-64 assembly; build it on an x86-64 machine"
 #endif
 
-// The shared window of the block that runs. Kernels declare it as `extern __shared__ ... shared_window[]`.
-alignas(128) unsigned char shared_window[228 * 1024];
+alignas(128) unsigned char shared_window[simt::kSharedWindowBytes];
 
 // simt_switch(from, to): saves the callee's registers on the running stack, its top in *from, and goes on where `to`
 // stopped.
@@ -73,6 +72,7 @@ struct Warp {
     uint32_t n_arrived;
     uint32_t epoch;       // grows with every __syncwarp
     uint32_t generation;  // grows with every warp operation
+    uint32_t era;
     Site site;
     uint64_t values[2][32];  // by parity of the generation: the next operation cannot end before all have read this one
     uint32_t ballots[2];
@@ -95,6 +95,7 @@ struct Block {
 }  // namespace
 
 Fiber* current = nullptr;
+uint32_t block_era = 0, warp_era = 0;
 
 namespace {
 
@@ -102,12 +103,23 @@ Block block;
 Warp warps[kMaxThreads / 32];
 Fiber fibers[kMaxThreads];
 unsigned char* stacks = nullptr;
-uint32_t n_blocks_run = 0;
+uint32_t n_blocks_run = 0, n_eras = 0;
 
 unsigned char* stack_of(uint32_t thread) { return stacks + thread * kStackBytes; }
 Warp& own_warp() { return warps[current->linear / 32]; }
 
 std::string at(const Site& site) { return std::string(site.file) + ":" + std::to_string(site.line); }
+
+uint32_t next_era() {
+    if (++n_eras == 0) defect("a program of more than 2^32 barriers: run it in parts");
+    return n_eras;
+}
+// All threads of the block have met.
+void begin_block_era() {
+    block_era = next_era();
+    for (uint32_t w = 0; w * 32 < block.n_threads; ++w) warps[w].era = next_era();
+}
+void begin_warp_era(Warp& warp) { warp.era = warp_era = next_era(); }
 
 void back_to_scheduler() {
     Fiber* self = current;
@@ -163,12 +175,14 @@ void run_block() {
         warps[w] = {};
         warps[w].n_lanes = block.n_threads - w * 32 < 32 ? block.n_threads - w * 32 : 32;
     }
+    begin_block_era();
     while (block.n_live > 0) {
         bool progressed = false;
         for (uint32_t i : order) {
             if (fibers[i].state != State::ready) continue;
             progressed = true;
             current = &fibers[i];
+            warp_era = warps[i / 32].era;
             simt_switch(&block.scheduler, fibers[i].top);
             current = nullptr;
         }
@@ -204,7 +218,7 @@ uint32_t arrive_warp(unsigned mask, const Site& site, bool orders_memory) {
         warp.n_arrived = 0;
         ++warp.generation;
         warp.ballots[warp.generation % 2] = 0;
-        if (orders_memory) ++warp.epoch;
+        if (orders_memory) ++warp.epoch, begin_warp_era(warp);
         for (uint32_t i = current->linear / 32 * 32; i < current->linear / 32 * 32 + warp.n_lanes; ++i)
             fibers[i].state = State::ready;
     }
@@ -241,6 +255,8 @@ int block_barrier(Vote vote, int predicate, const char* file, int line) {
     } else {
         block.n_arrived = 0;
         ++block.epoch;
+        begin_block_era();
+        warp_era = own_warp().era;
         const int n = static_cast<int>(block.n_threads);
         block.vote_result = vote == Vote::any ? block.n_true > 0 : vote == Vote::all ? block.n_true == n : block.n_true;
         for (uint32_t i = 0; i < block.n_threads; ++i) fibers[i].state = State::ready;
@@ -276,8 +292,6 @@ bool in_any_stack(uintptr_t address) {
     return stacks && address - reinterpret_cast<uintptr_t>(stacks) < kMaxThreads * kStackBytes;
 }
 
-bool in_shared(uintptr_t address) { return address - shared_base() < sizeof shared_window; }
-uintptr_t shared_base() { return reinterpret_cast<uintptr_t>(shared_window); }
 uint32_t shared_bytes() { return static_cast<uint32_t>(block.shared_bytes); }
 
 Place place() { return {block.linear, current->linear, block.epoch, warps[current->linear / 32].epoch, block.serial}; }

@@ -9,7 +9,10 @@ using simt::Access;
 namespace {
 
 inline void report(const void* address, size_t n_bytes, Access access, const void* code) {
-    if (simt::current) simt::check_access(reinterpret_cast<uintptr_t>(address), n_bytes, access, code);
+    if (!simt::current) return;
+    const auto at = reinterpret_cast<uintptr_t>(address);
+    if (access == Access::read && simt::may_read_freely(at, n_bytes)) return;
+    simt::check_access(at, n_bytes, access, code);
 }
 
 }  // namespace

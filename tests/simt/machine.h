@@ -13,6 +13,9 @@
 
 #include "cuda_runtime.h"
 
+// The shared window of the block that runs. Kernels declare it as `extern __shared__ ... shared_window[]`.
+extern unsigned char shared_window[];
+
 namespace simt {
 
 // ---- report.cpp
@@ -97,11 +100,33 @@ Place place();
 std::string describe_place();
 // Runs a grid, block by block, in an order of the seed.
 void run_grid(dim3 grid, dim3 block, size_t shared_bytes, Invoke invoke, void* kernel, void** arguments);
-bool in_shared(uintptr_t address);
+constexpr size_t kSharedWindowBytes = 228 * 1024;
+inline uintptr_t shared_base() { return reinterpret_cast<uintptr_t>(shared_window); }
+inline bool in_shared(uintptr_t address) { return address - shared_base() < kSharedWindowBytes; }
 uint32_t shared_bytes();
-uintptr_t shared_base();
 
 // ---- shadow.cpp
+
+// Most reads repeat others: a word that all threads of a block, or of a warp, may read until their next barrier bears
+// the number of that era, and needs no judge until then. Eras are numbered by block.cpp, words marked by shadow.cpp.
+extern uint32_t block_era, warp_era;  // of the running thread
+extern uint32_t* free_reads;          // by word: the arenas, then the shared window
+constexpr size_t kArenaWords = 2 * kArenaBytes / 4;
+inline bool may_read_freely(uintptr_t address, size_t n_bytes) {
+    if (!free_reads) return false;
+    const uint32_t* word;
+    if (in_arenas(address)) {
+        word = free_reads + (address - arena_base) / 4;
+    } else if (in_shared(address)) {
+        word = free_reads + kArenaWords + (address - shared_base()) / 4;
+    } else {
+        return false;
+    }
+    for (size_t i = 0; i < (address % 4 + n_bytes + 3) / 4; ++i) {
+        if (word[i] != block_era && word[i] != warp_era) return false;
+    }
+    return true;
+}
 
 enum class Access { read, write, atomic };
 // Judges one access of the running thread (or copy); ends the process if it is wrong.

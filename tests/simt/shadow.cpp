@@ -21,6 +21,8 @@
 
 namespace simt {
 
+uint32_t* free_reads = nullptr;
+
 namespace {
 
 constexpr uint32_t kSeveral = 0xffffffff;
@@ -50,15 +52,21 @@ Cell* arena_cells = nullptr;
 std::vector<Cell> shared_cells;
 std::vector<uint32_t> shared_serial;  // the block that a shared cell speaks of
 
+template <class T>
+T* room_for(size_t n) {
+    void* room =
+        mmap(nullptr, n * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) {
+        std::perror("simt: cannot reserve the shadow memory");
+        std::abort();
+    }
+    return static_cast<T*>(room);
+}
+
 Cell* cells() {
     if (!arena_cells) {
-        void* room = mmap(nullptr, 2 * kArenaBytes / 4 * sizeof(Cell), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (room == MAP_FAILED) {
-            std::perror("simt: cannot reserve the shadow memory");
-            std::abort();
-        }
-        arena_cells = static_cast<Cell*>(room);
+        arena_cells = room_for<Cell>(kArenaWords);
+        free_reads = room_for<uint32_t>(kArenaWords + kSharedWindowBytes / 4);
     }
     return arena_cells;
 }
@@ -95,8 +103,8 @@ inline bool is_repeated_read(const Cell& cell, uint8_t mask, const Place& here, 
            (cell.writer != work || cell.writer_epoch != here.block_epoch);
 }
 
-void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shared, bool check_written,
-           uintptr_t address, size_t n_bytes, Access access, const void* code) {
+void judge(Cell& cell, uint32_t& free_read, uint8_t mask, const Place& here, uint32_t work, bool shared,
+           bool check_written, uintptr_t address, size_t n_bytes, Access access, const void* code) {
     if (is_repeated_read(cell, mask, here, work, access)) return;
     if (access != Access::write && check_written && (cell.written & mask) != mask) {
         wrong(address, n_bytes, access, code, "nothing was ever written there");
@@ -149,7 +157,12 @@ void judge(Cell& cell, uint8_t mask, const Place& here, uint32_t work, bool shar
         cell.reader = work;
         cell.reader_epoch = here.block_epoch;
         cell.reader_warp_epoch = here.warp_epoch;
+        // From here on such a read is a repeated one for more than this thread.
+        const bool whole = cell.reader_mask == 15 && (cell.writer != work || cell.writer_epoch != here.block_epoch);
+        if (current && whole && cell.readers != Several::no)
+            free_read = cell.readers == Several::in_block ? block_era : warp_era;
     } else {
+        free_read = 0;
         const bool mine = cell.writer == work && cell.writer_block == here.block && cell.writer_thread == here.thread;
         cell.writer_mask = mine ? cell.writer_mask | mask : mask;
         cell.writer = work;
@@ -195,6 +208,7 @@ bool in_constants(uintptr_t address, size_t n_bytes) {
 
 void check_shared(uintptr_t address, size_t n_bytes, Access access, const void* code) {
     const Place here = place();
+    cells();
     if (address + n_bytes > shared_base() + shared_bytes()) {
         wrong(address, n_bytes, access, code,
               "byte " + std::to_string(address - shared_base()) + " of a shared window of " +
@@ -211,8 +225,8 @@ void check_shared(uintptr_t address, size_t n_bytes, Access access, const void* 
             shared_cells[i] = {};
             shared_serial[i] = here.block_serial;
         }
-        judge(shared_cells[i], mask_of(word, address, address + n_bytes), here, here.block_serial, true, true, address,
-              n_bytes, access, code);
+        judge(shared_cells[i], free_reads[kArenaWords + i], mask_of(word, address, address + n_bytes), here,
+              here.block_serial, true, true, address, n_bytes, access, code);
     }
 }
 
@@ -244,11 +258,12 @@ void check_access(uintptr_t address, size_t n_bytes, Access access, const void* 
     }
     const Place here = current ? place() : Place{};
     const bool check_written = current && allocation->space == Space::device;
-    Cell* cell = cells() + ((address & ~uintptr_t{3}) - arena_base) / 4;
+    Cell* cell = cells() + (address - arena_base) / 4;
+    uint32_t* free_read = free_reads + (address - arena_base) / 4;
     const uint32_t work = running_number();
     for (uintptr_t word = address & ~uintptr_t{3}; word < address + n_bytes; word += 4, ++cell) {
-        judge(*cell, mask_of(word, address, address + n_bytes), here, work, false, check_written, address, n_bytes,
-              access, code);
+        judge(*cell, *free_read++, mask_of(word, address, address + n_bytes), here, work, false, check_written, address,
+              n_bytes, access, code);
     }
 }
 
