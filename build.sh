@@ -269,6 +269,7 @@ verb_test() {
     verb_managed
     step native-tests "test: building the native tests" configure_and_build release all -DCMAKE_BUILD_TYPE=Release
     run_ctest ctest "test: native" release
+    if has_simt; then test_simt; fi # before the managed tests, some of which use the library that it builds
     run_dotnet_test nunit "test: managed"
     summary
 }
