@@ -39,20 +39,42 @@ internal static class DevicesCommand
             native = null; // the entry of each backend tells why
         }
 
-        return new DevicesReport(version, native, [Probe("cpu", Backend.Cpu), Probe("cuda", Backend.Cuda)]);
+        return new DevicesReport(version, native, [Probe(Backend.Cpu), Probe(Backend.Cuda)]);
     }
 
-    private static BackendReport Probe(string name, Backend backend)
+    private static BackendReport Probe(Backend backend)
+    {
+        string name = MachineOptions.Word(backend);
+        List<DeviceReport> working = [];
+        int? threads = null;
+        string? problem = null;
+        try
+        {
+            foreach (var device in DeviceInfo.List(backend))
+                problem ??= Try(device, working, ref threads);
+        }
+        catch (KCacheException absent)
+        {
+            problem = DeviceChoice.Reason(absent);
+        }
+
+        return new BackendReport(name, working.Count > 0, threads, working, problem);
+    }
+
+    /// <summary>A device that is listed may still be too old for the library's kernels: a context shows it.</summary>
+    private static string? Try(DeviceInfo device, List<DeviceReport> working, ref int? threads)
     {
         try
         {
-            using var context = new ComputeContext(new ContextOptions { Backend = backend });
-            var info = context.Info;
-            return new BackendReport(name, true, info.Device, info.InstructionSet, backend == Backend.Cpu ? info.Threads : null, null);
+            using var context = new ComputeContext(new ContextOptions { Backend = device.Backend, Device = device.Number });
+            if (device.Backend == Backend.Cpu)
+                threads = context.Info.Threads;
+            working.Add(new DeviceReport(device.Number, device.Name, device.InstructionSet, device.MemoryBytes, device.FreeMemoryBytes));
+            return null;
         }
-        catch (KCacheException problem)
+        catch (KCacheException unfit)
         {
-            return new BackendReport(name, false, null, null, null, problem.Message);
+            return $"device {device.Number}, {device.Name}: {unfit.Message}";
         }
     }
 
@@ -65,15 +87,22 @@ internal static class DevicesCommand
         }
 
         view.WriteLine($"kcache {report.Version}, native library {report.NativeVersion}");
-        var table = Tables.Create("Backend", "Found", "What");
+        var table = Tables.Create("Backend", "Device", "What");
         foreach (var backend in report.Backends)
         {
-            string what = backend.Found
-                ? $"{backend.Device} ({backend.InstructionSet}{(backend.Threads is { } threads ? $", {threads} threads" : "")})"
-                : backend.Problem!;
-            table.AddRow(Tables.Cell(backend.Backend), Tables.Cell(backend.Found ? "yes" : "no"), Tables.Cell(what));
+            foreach (var device in backend.Devices)
+                table.AddRow(Tables.Cell(backend.Backend), Tables.Cell($"{device.Number}"), Tables.Cell(Describe(backend, device)));
+            if (backend.Problem is { } problem)
+                table.AddRow(Tables.Cell(backend.Backend), Tables.Cell(backend.Found ? "" : "none"), Tables.Cell(problem));
         }
 
         view.Write(table);
+    }
+
+    private static string Describe(BackendReport backend, DeviceReport device)
+    {
+        string threads = backend.Threads is { } count ? $", {count} threads" : "";
+        string memory = device.MemoryBytes > 0 ? $", {ByteSize.Format(device.FreeMemoryBytes)} of {ByteSize.Format(device.MemoryBytes)} free" : "";
+        return $"{device.Name} ({device.InstructionSet}{threads}{memory})";
     }
 }

@@ -34,7 +34,7 @@ internal static class PlanCommand
             CachePolicy[] policies = isNamed ? [policy.Read(call)] : Array.ConvertAll(Kinds, kind => policy.ReadFor(call, kind));
             var plans = policies.Select(p => Plan(file, context, p, options, onlyIfOffered: !isNamed)).OfType<PolicyPlan>().ToArray();
             var resolved = ModelConfig.FromGguf(file).CacheShape.Resolve(options);
-            var report = new PlanReport(resolved.Context, resolved.Sequences, plans);
+            var report = Describe(context, machine.ReadContext(call), resolved, plans);
             if (call.GetValue(json))
                 ConsoleJson.Write(terminal.Out, report);
             else
@@ -42,6 +42,22 @@ internal static class PlanCommand
             return ExitCode.Success;
         });
         return command;
+    }
+
+    private static PlanReport Describe(ComputeContext context, ContextOptions chosen, CacheOptions size, PolicyPlan[] plans)
+    {
+        var info = context.Info;
+        bool onGpu = info.Backend == Backend.Cuda;
+        var device = DeviceInfo.List(info.Backend)[onGpu ? chosen.Device : 0];
+        return new PlanReport(
+            size.Context,
+            size.Sequences,
+            MachineOptions.Word(info.Backend),
+            info.Device,
+            onGpu ? "device" : "ram",
+            onGpu ? "pinned" : "file",
+            device.MemoryBytes > 0 ? device.FreeMemoryBytes : null,
+            plans);
     }
 
     /// <returns>Null where the policy is not offered.</returns>
@@ -69,19 +85,23 @@ internal static class PlanCommand
 
     private static void Show(IAnsiConsole view, PlanReport report, long budget)
     {
+        bool onGpu = report.FastHome == "device";
+        string fast = onGpu ? "device memory" : "fast memory";
         string sequences = report.Batch == 1 ? "" : $" in each of {Tables.Count(report.Batch)} sequences";
-        view.WriteLine($"A cache of {Tables.Count(report.Context)} tokens{sequences}{(budget > 0 ? $", with at most {ByteSize.Format(budget)} of fast memory" : "")}; " +
+        view.WriteLine($"A cache of {Tables.Count(report.Context)} tokens{sequences}{(budget > 0 ? $", with at most {ByteSize.Format(budget)} of {fast}" : "")}; " +
             $"weights take {ByteSize.Format(report.Policies[0].WeightsBytes)} and activations {ByteSize.Format(report.Policies[0].ActivationsBytes)} besides.");
+        if (onGpu)
+            view.WriteLine($"All of it lies in the memory of {Tables.Printable(report.Device)}, of which {ByteSize.Format(report.FreeMemoryBytes ?? 0)} are free.");
         var table = Tables.Create(["", .. report.Policies.Select(plan => ">" + plan.Policy)]);
         void Row(string name, Func<PolicyPlan, long> value) =>
             table.AddRow([Tables.Cell(name), .. report.Policies.Select(plan => Tables.Cell(ByteSize.Format(value(plan))))]);
-        Row("Fast memory", plan => plan.FastBytes);
+        Row(onGpu ? "Device memory" : "Fast memory", plan => plan.FastBytes);
         Row("  keys", plan => plan.KeysBytes);
         Row("  values or their sketch", plan => plan.ValuesBytes);
         Row("  exact rows", plan => plan.ExactBytes);
         Row("  hot rows", plan => plan.HotBytes);
         Row("  scratch", plan => plan.ScratchBytes);
-        Row("Slow memory, at most", plan => plan.SlowBytes);
+        Row(onGpu ? "Pinned RAM, at most" : "Slow memory, at most", plan => plan.SlowBytes);
         Row("Smallest --fast-budget", plan => plan.FastMinimumBytes);
         view.Write(table);
         foreach (var plan in report.Policies.Where(plan => plan.Problem is not null))

@@ -2,6 +2,7 @@ using System.CommandLine;
 using KCacheNative.Console.Options;
 using KCacheNative.Console.Output;
 using KCacheNative.Engine;
+using KCacheNative.Runtime;
 
 namespace KCacheNative.Console.Commands;
 
@@ -42,7 +43,7 @@ internal static class RunCommand
             bool isCancelled = await GenerateAsync(terminal, session, ids, options, bar, asJson, cancellation);
             var result = session.LastResult!;
             if (asJson)
-                ConsoleJson.Write(terminal.Out, Describe(ids, result));
+                ConsoleJson.Write(terminal.Out, Describe(loaded.Context.Info, ids, result));
             else if (terminal.ShowsProgress)
                 ShowFigures(terminal.Error, result);
             return isCancelled ? ExitCode.Cancelled : ExitCode.Success;
@@ -79,7 +80,9 @@ internal static class RunCommand
         return false;
     }
 
-    private static RunReport Describe(int[] ids, GenerationResult result) => new(
+    private static RunReport Describe(ContextInfo machine, int[] ids, GenerationResult result) => new(
+        MachineOptions.Word(machine.Backend),
+        machine.Device,
         ids,
         [.. result.Ids],
         result.Text,

@@ -30,7 +30,9 @@ internal static class CompareRunner
         }
 
         bool agree = entries.All(entry => entry.Ids.AsSpan().SequenceEqual(entries[0].Ids));
-        return new CompareReport(name, prompt.Ids.Length, prompt.Question, prompt.Expected, agree, entries);
+        var machine = model.Context.Info;
+        return new CompareReport(
+            name, MachineOptions.Word(machine.Backend), machine.Device, prompt.Ids.Length, prompt.Question, prompt.Expected, agree, entries);
     }
 
     private static CompareEntry Describe(CachePolicy policy, GenerationResult result, CacheMemory plan, CompareEntry? full)

@@ -2,13 +2,22 @@ namespace KCacheNative.Console.Output;
 
 /// <summary>What `compare --json` prints.</summary>
 /// <param name="Model">As it was named.</param>
+/// <param name="Backend">What computed: "cpu" or "cuda".</param>
+/// <param name="Device">The device's own name.</param>
 /// <param name="PromptTokens">Tokens of the prompt.</param>
 /// <param name="Question">The question at the prompt's end, if one was asked.</param>
 /// <param name="ExpectedAnswer">The right answer, where it is known.</param>
 /// <param name="Agree">Whether all policies generated the same tokens.</param>
 /// <param name="Policies">One entry a policy; `full` is the first.</param>
 internal sealed record CompareReport(
-    string Model, int PromptTokens, string? Question, string? ExpectedAnswer, bool Agree, IReadOnlyList<CompareEntry> Policies);
+    string Model,
+    string Backend,
+    string Device,
+    int PromptTokens,
+    string? Question,
+    string? ExpectedAnswer,
+    bool Agree,
+    IReadOnlyList<CompareEntry> Policies);
 
 /// <summary>One generation.</summary>
 /// <param name="Policy">Its name.</param>

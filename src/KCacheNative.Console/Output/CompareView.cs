@@ -48,7 +48,7 @@ internal static class CompareView
             table.AddRow([Tables.Cell(name), .. report.Policies.Select(entry => Tables.Cell(value(entry)))]);
         var full = report.Policies[0];
         Row("Same tokens as full", entry => entry == full ? "-" : Same(report, entry) ? $"all {full.Ids.Length}" : $"first {entry.TokensAgreeing} of {full.Ids.Length}");
-        Row("Cache that must be in RAM", entry => Relative(entry.FastMinimumBytes, full.FastMinimumBytes, entry == full));
+        Row(report.Backend == "cuda" ? "Cache that must be on the GPU" : "Cache that must be in RAM", entry => Relative(entry.FastMinimumBytes, full.FastMinimumBytes, entry == full));
         Row("Cache read per token", entry => Relative(entry.BytesReadPerToken, full.BytesReadPerToken, entry == full));
         Row("Tokens per second", entry => Tables.Number(entry.DecodeTokensPerSecond));
         Row("Prompt tokens per second", entry => Tables.Number(entry.PromptTokensPerSecond));

@@ -9,8 +9,15 @@ internal sealed record DevicesReport(string Version, string? NativeVersion, IRea
 /// <summary>A backend.</summary>
 /// <param name="Backend">"cpu" or "cuda".</param>
 /// <param name="Found">Whether it can be used.</param>
-/// <param name="Device">The device's own name.</param>
-/// <param name="InstructionSet">What its kernels use.</param>
 /// <param name="Threads">Worker threads it would use.</param>
-/// <param name="Problem">Why it cannot be used.</param>
-internal sealed record BackendReport(string Backend, bool Found, string? Device, string? InstructionSet, int? Threads, string? Problem);
+/// <param name="Devices">Its devices that work, by number.</param>
+/// <param name="Problem">Why it, or one of its devices, cannot be used.</param>
+internal sealed record BackendReport(string Backend, bool Found, int? Threads, IReadOnlyList<DeviceReport> Devices, string? Problem);
+
+/// <summary>A device.</summary>
+/// <param name="Number">What --device takes.</param>
+/// <param name="Name">Its own name.</param>
+/// <param name="InstructionSet">What its kernels use; of a GPU its compute capability.</param>
+/// <param name="MemoryBytes">Its memory, the fast home.</param>
+/// <param name="FreeMemoryBytes">How much of it is free now.</param>
+internal sealed record DeviceReport(int Number, string Name, string InstructionSet, long MemoryBytes, long FreeMemoryBytes);

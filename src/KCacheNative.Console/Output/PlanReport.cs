@@ -3,8 +3,21 @@ namespace KCacheNative.Console.Output;
 /// <summary>What `plan --json` prints.</summary>
 /// <param name="Context">Tokens of one sequence.</param>
 /// <param name="Batch">Sequences at once.</param>
+/// <param name="Backend">What would compute: "cpu" or "cuda".</param>
+/// <param name="Device">The device's own name.</param>
+/// <param name="FastHome">What fast memory is there: "ram" or "device".</param>
+/// <param name="SlowHome">What slow memory is there: "file" or "pinned".</param>
+/// <param name="FreeMemoryBytes">Fast memory that is free now; absent where it is not known.</param>
 /// <param name="Policies">One entry a policy that this build offers.</param>
-internal sealed record PlanReport(int Context, int Batch, IReadOnlyList<PolicyPlan> Policies);
+internal sealed record PlanReport(
+    int Context,
+    int Batch,
+    string Backend,
+    string Device,
+    string FastHome,
+    string SlowHome,
+    long? FreeMemoryBytes,
+    IReadOnlyList<PolicyPlan> Policies);
 
 /// <summary>What a cache under one policy needs.</summary>
 /// <param name="Policy">Its name.</param>

@@ -1,6 +1,8 @@
 namespace KCacheNative.Console.Output;
 
 /// <summary>What `run --json` prints.</summary>
+/// <param name="Backend">What computed: "cpu" or "cuda".</param>
+/// <param name="Device">The device's own name.</param>
 /// <param name="PromptIds">The prompt's token ids.</param>
 /// <param name="Ids">The generated ids; the token that ended the text is among them.</param>
 /// <param name="Text">Their text, without special tokens and up to a stop string.</param>
@@ -11,6 +13,8 @@ namespace KCacheNative.Console.Output;
 /// <param name="Cache">Bytes of the cache.</param>
 /// <param name="Steps">What the decode steps did.</param>
 internal sealed record RunReport(
+    string Backend,
+    string Device,
     int[] PromptIds,
     int[] Ids,
     string Text,

@@ -45,9 +45,33 @@ public class BadCallTests
     [TestCase("run demo -p x --mode exact-weights", "--mode", "--policy sketch, the default")]
     [TestCase("chat demo --policy window --max-tail 0.1", "--max-tail", "--policy window")]
     [TestCase("plan demo --batch 0", "--batch", "'0'")]
+    [TestCase("run demo -p x --backend gpu", "auto, cpu or cuda", "gpu")]
+    [TestCase("run demo -p x --backend cpu --device 1", "--device 1", "--backend cpu")]
+    [TestCase("run demo -p x --device -1", "--device", "-1")]
     [TestCase("inspect /", "directory")]
     public async Task AWrongCallIsRefusedWithTheWayOut(string line, params string[] mentions) =>
         (await ConsoleCall.RunAsync(line.Split(' '))).AssertRefused(ExitCode.Usage, mentions);
+
+    [TestCase("run demo -p x --backend cuda")]
+    [TestCase("chat demo --backend cuda")]
+    [TestCase("compare --backend cuda")]
+    [TestCase("plan demo --backend cuda")]
+    [TestCase("eval demo --questions --backend cuda")]
+    [TestCase("eval demo -f {0} --backend cuda")]
+    [TestCase("eval demo -f {0} --sweep --backend cuda")]
+    [TestCase("plan demo --device 7")]
+    public async Task ABackendThatIsNotThereIsRefusedWithTheReason(string line)
+    {
+        if ((await ConsoleCall.JsonAsync("devices", "--json")).GetProperty("backends")[1].GetProperty("found").GetBoolean())
+            Assert.Ignore("this machine has a GPU");
+        string text = Write("text.txt", string.Concat(Enumerable.Repeat("The keeper of Amber Harbor is Mira Holt. ", 400)));
+        string[] args = [.. line.Split(' ').Select(word => word == "{0}" ? text : word)];
+
+        var call = await ConsoleCall.RunAsync(args);
+
+        call.AssertRefused(ExitCode.Failure, "needs an NVIDIA GPU, but this", "--backend cpu");
+        Assert.That(call.Error, Does.Not.Contain("KC_"));
+    }
 
     [Test]
     public async Task ABudgetBelowTheSmallestNamesIt() =>

@@ -9,7 +9,7 @@ public class HelpTests
 
     private static readonly string[] PolicyWords =
     [
-        "--context", "--policy", "--keep", "--keep-max", "--sinks", "--recent", "--dense-layers", "--max-tail", "--max-error", "--mode", "--select",
+        "--context", "--backend", "--device", "--policy", "--keep", "--keep-max", "--sinks", "--recent", "--dense-layers", "--max-tail", "--max-error", "--mode", "--select",
         "--k-codec", "--v-codec", "--v-sketch", "--activations", "--fast-budget", "--spill-dir", "--threads", "--batch-tokens",
     ];
 

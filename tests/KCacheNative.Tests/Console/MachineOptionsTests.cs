@@ -34,7 +34,7 @@ public class MachineOptionsTests
     [Test]
     public void OptionsReachTheRuntime()
     {
-        var (options, call) = Parse("--fast-budget 1.5MiB --spill-dir /x --batch-tokens 7 --activations f32 --threads 3");
+        var (options, call) = Parse("--fast-budget 1.5MiB --spill-dir /x --batch-tokens 7 --activations f32 --threads 3 --backend cpu");
 
         Assert.That(options.ReadCache(call, 99, 2), Is.EqualTo(new CacheOptions
         {
@@ -44,7 +44,7 @@ public class MachineOptionsTests
             FastBudgetBytes = 3 << 19,
             SpillDirectory = "/x",
         }));
-        Assert.That(options.ReadContext(call), Is.EqualTo(new ContextOptions { Threads = 3, Activations = Activations.F32 }));
+        Assert.That(options.ReadContext(call), Is.EqualTo(new ContextOptions { Backend = Backend.Cpu, Threads = 3, Activations = Activations.F32 }));
     }
 
     [Test]

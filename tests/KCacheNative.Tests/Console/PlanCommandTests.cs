@@ -37,6 +37,17 @@ public class PlanCommandTests
     }
 
     [Test]
+    public async Task ThePlanNamesTheDeviceAndItsHomes()
+    {
+        var plan = await ConsoleCall.JsonAsync("plan", "demo", "--context", "512", "--backend", "cpu", "--json");
+
+        Assert.That(plan.GetProperty("backend").GetString(), Is.EqualTo("cpu"));
+        Assert.That(plan.GetProperty("device").GetString(), Is.Not.Empty);
+        Assert.That(plan.GetProperty("fast_home").GetString(), Is.EqualTo("ram"));
+        Assert.That(plan.GetProperty("slow_home").GetString(), Is.EqualTo("file"));
+    }
+
+    [Test]
     public async Task MoreSequencesNeedMore()
     {
         var one = Policies(await ConsoleCall.JsonAsync("plan", "demo", "--context", "512", "--json"))["kcache"];

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
+using KCacheNative.Console;
 
 namespace KCacheNative.Tests.Console;
 
@@ -30,9 +31,55 @@ public class SimulatedDeviceTests
     }
 
     [Test]
-    public void TheDeviceIsListed()
+    public void TheDeviceIsListedWithItsMemory()
     {
-        Assert.That(Run(SimulatedLibrary, "devices", "--json"), Does.Contain("simulated"));
+        var backends = Json(SimulatedLibrary, "devices", "--json").GetProperty("backends");
+        var device = backends[1].GetProperty("devices")[0];
+
+        Assert.That(backends[1].GetProperty("found").GetBoolean(), Is.True);
+        Assert.That(backends[1].TryGetProperty("problem", out _), Is.False);
+        Assert.That(device.GetProperty("name").GetString(), Is.EqualTo("simulated"));
+        Assert.That(device.GetProperty("memory_bytes").GetInt64(), Is.Positive);
+    }
+
+    [TestCase("auto", "cuda")]
+    [TestCase("cuda", "cuda")]
+    [TestCase("cpu", "cpu")]
+    public void TheBackendAskedForComputes(string asked, string expected)
+    {
+        var run = Json(SimulatedLibrary, "run", "demo", "-p", "The", "-n", "2", "--backend", asked, "--json");
+
+        Assert.That(run.GetProperty("backend").GetString(), Is.EqualTo(expected));
+    }
+
+    [Test]
+    public void ThePlanCountsDeviceAndPinnedMemoryAndARunTakesThem()
+    {
+        string[] cache = ["--policy", "sketch", "--context", "512", "--keep", "8"];
+        var free = Json(SimulatedLibrary, ["plan", "demo", .. cache, "--json"]);
+        long smallest = free.GetProperty("policies")[0].GetProperty("fast_minimum_bytes").GetInt64();
+        string[] tight = [.. cache, "--fast-budget", $"{smallest}", "--json"];
+        var plan = Json(SimulatedLibrary, ["plan", "demo", .. tight]);
+        var run = Json(SimulatedLibrary, ["run", "demo", "-p", Prompt, "-n", "2", .. tight]).GetProperty("cache");
+        var planned = plan.GetProperty("policies")[0];
+
+        Assert.That(plan.GetProperty("backend").GetString(), Is.EqualTo("cuda"));
+        Assert.That(plan.GetProperty("device").GetString(), Is.EqualTo("simulated"));
+        Assert.That(plan.GetProperty("fast_home").GetString(), Is.EqualTo("device"));
+        Assert.That(plan.GetProperty("slow_home").GetString(), Is.EqualTo("pinned"));
+        Assert.That(planned.GetProperty("fast_bytes").GetInt64(), Is.LessThanOrEqualTo(smallest));
+        Assert.That(planned.GetProperty("slow_bytes").GetInt64(), Is.Positive);
+        Assert.That(run.GetProperty("fast_bytes").GetInt64(), Is.EqualTo(planned.GetProperty("fast_bytes").GetInt64()));
+        Assert.That(Run(SimulatedLibrary, ["plan", "demo", .. tight[..^1]]), Does.Contain("Device memory").And.Contain("Pinned RAM").And.Contain("simulated"));
+    }
+
+    [Test]
+    public void ADeviceThatIsNotThereIsRefused()
+    {
+        var (code, _, error) = Call(SimulatedLibrary, "run", "demo", "-p", "x", "--backend", "cuda", "--device", "3");
+
+        Assert.That(code, Is.EqualTo(ExitCode.Usage));
+        Assert.That(error.TrimEnd(), Is.EqualTo("kcache: --device 3 is not there: `kcache devices` lists those from 0 to 0."));
     }
 
     private static string SimulatedLibrary
@@ -50,13 +97,25 @@ public class SimulatedDeviceTests
     private static int[] Generate(string policy, string? library)
     {
         string[] policyWords = policy.Split(' ');
-        string output = Run(
+        var report = Json(
             library, ["run", "demo", "-p", Prompt, "-n", "64", "--ignore-eos", "--temperature", "0", "--json", .. policyWords]);
-        using var report = JsonDocument.Parse(output);
-        return [.. report.RootElement.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())];
+        return [.. report.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())];
+    }
+
+    private static JsonElement Json(string? library, params string[] args)
+    {
+        using var report = JsonDocument.Parse(Run(library, args));
+        return report.RootElement.Clone();
     }
 
     private static string Run(string? library, params string[] args)
+    {
+        var (code, output, error) = Call(library, args);
+        Assert.That(code, Is.Zero, error);
+        return output;
+    }
+
+    private static (int Code, string Output, string Error) Call(string? library, params string[] args)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "kcache.dll");
         var start = new ProcessStartInfo("dotnet", [program, .. args]) { RedirectStandardOutput = true, RedirectStandardError = true };
@@ -66,7 +125,6 @@ public class SimulatedDeviceTests
         var error = process.StandardError.ReadToEndAsync();
         string output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
-        Assert.That(process.ExitCode, Is.Zero, error.Result);
-        return output;
+        return (process.ExitCode, output, error.Result);
     }
 }
