@@ -18,7 +18,7 @@ constexpr int kResolveThreads = 256;
 constexpr int kResolveWarps = kResolveThreads / kWarp;
 constexpr int kFetchThreads = 256;
 constexpr int kMovesPerBlock = 16;
-constexpr int64_t kStateHeadBytes = 64;
+constexpr int64_t kStateHeadBytes = 16;
 
 // The directory of the hot rows of one sequence slot and KV head: which token lies in which slot, and when each was
 // last used, by steps that needed a spilled row. An empty slot has token -1 and stamp 0.
@@ -204,7 +204,8 @@ __global__ void drop_slots(kc_hot_store hot, int64_t state_bytes, int32_t slot, 
 }  // namespace
 
 uint64_t hot_state_bytes(int32_t n_slots) {
-    return static_cast<uint64_t>(round_up(kStateHeadBytes + 12 * int64_t{n_slots}, 64));
+    // kc_hot_state_bytes knows no backend: the CPU's size, of which the last word of each slot is not used here.
+    return static_cast<uint64_t>(round_up(kStateHeadBytes + 16 * int64_t{n_slots}, 64));
 }
 
 void hot_drop(Context& context, const kc_hot_store& hot, int32_t n_kv_heads, int32_t slot, int32_t first_token) {
