@@ -94,6 +94,7 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.destroy = [](void* self) { delete static_cast<Context*>(self); };
     backend.info = info;
     backend.sync = [](void* self) { on(self).sync(); };
+    backend.stream = [](void* self) -> void* { return on(self).stream(); };
     backend.reserve = forward<cuda::matmul_reserve>;
     backend.allocate = [](void* self, uint64_t n_bytes) {
         return cuda::device_allocate(on(self), n_bytes ? n_bytes : 1);
@@ -130,6 +131,7 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.softmax = forward<cuda::softmax>;
     backend.argmax = forward<cuda::argmax>;
     backend.matmul = forward<cuda::matmul>;
+    backend.matrix_expand = forward<cuda::matrix_expand>;
     backend.kv_append = forward<cuda::kv_append>;
     backend.kv_decode = forward<cuda::kv_decode>;
     backend.attention_full = forward<cuda::attention_full>;

@@ -135,6 +135,9 @@ KC_API kc_status kc_context_reserve(kc_context* context, int64_t n_tokens, int64
 /* Returns when all enqueued work has finished. The CPU backend finishes each call before it returns, so this does
  * nothing there. */
 KC_API kc_status kc_context_sync(kc_context* context);
+/* The stream that the CUDA backend's kernels run on (a cudaStream_t), for work of another library between them; NULL on
+ * the CPU. */
+KC_API kc_status kc_context_stream(kc_context* context, void** out_stream);
 
 /* -------------------------------------------------------------------------------------------------------- 4 buffers */
 

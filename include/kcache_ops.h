@@ -89,6 +89,10 @@ typedef struct kc_matmul_params {
 
 KC_API kc_status kc_matmul(kc_context* context, const kc_matmul_params* params);
 
+/* out[r, c] = weight[first_row + r, c] as floats, for products that another library computes; out [n_rows, n_cols]. */
+KC_API kc_status kc_matrix_expand(kc_context* context, const kc_matrix* weight, int64_t first_row, int64_t n_rows,
+                                  float* out);
+
 /* -------------------------------------------------------------------------------------- the cache as kernels see it */
 
 enum { KC_PAGE_TOKENS = 64 };

@@ -182,6 +182,13 @@ __global__ void __launch_bounds__(kWarps* kWarp) multiply(Input input, Output ou
     }
 }
 
+// A thread a weight, so that neighbours read neighbours.
+template <int kType>
+__global__ void __launch_bounds__(kQuantThreads) expand(const uint8_t* rows, int64_t n_cols, int64_t n, float* out) {
+    const int64_t i = static_cast<int64_t>(blockIdx.x) * kQuantThreads + threadIdx.x;
+    if (i < n) out[i] = weight_at<kType>(rows + i / n_cols * row_bytes<kType>(n_cols), i % n_cols);
+}
+
 bool is_blocked(int32_t type) { return type == KC_TYPE_Q8_0 || type == KC_TYPE_Q4_0 || type == KC_TYPE_Q4_1; }
 
 uint64_t quantised_bytes(int64_t n_tokens, int64_t n_cols) {
@@ -234,6 +241,16 @@ void matmul(Context& context, const kc_matmul_params& params) {
             });
         }
     }
+}
+
+void matrix_expand(Context& context, const kc_matrix& weight, int64_t first_row, int64_t n_rows, float* out) {
+    const int64_t n = n_rows * weight.n_cols;
+    for_weight_type(weight.type, [&](auto type) {
+        constexpr int kType = decltype(type)::value;
+        launch(expand<kType>, static_cast<unsigned>(ceil_div(n, kQuantThreads)), kQuantThreads, 0, context.stream(),
+               static_cast<const uint8_t*>(weight.data) + first_row * row_bytes<kType>(weight.n_cols), weight.n_cols, n,
+               out);
+    });
 }
 
 }  // namespace kc::cuda

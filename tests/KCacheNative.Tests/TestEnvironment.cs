@@ -9,6 +9,10 @@ public static class TestEnvironment
     /// <summary>The demonstration model of the repository.</summary>
     public static string DemoModelPath => Demo("archivist-q8_0.gguf");
 
+    /// <summary>The library with a CUDA device made of software, or the test is skipped.</summary>
+    public static string SimulatedLibrary => ExistingOrIgnore(
+        Path.Combine(RepositoryRoot, "artifacts", "cmake", "simt", "tests", "simt", "libkcache_simt.so"), "'./build.sh simt' builds it");
+
     /// <summary>SmolLM2-135M-Instruct, from the test data beside the repository.</summary>
     public static string SmolModelPath => Shared("models/smollm2-135m-instruct-q4_1.gguf");
 

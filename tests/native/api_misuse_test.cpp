@@ -105,6 +105,9 @@ void operators() {
     EXPECT(kc_rope(context.handle, x, 1, 1, 16, 9, 0, out), KC_ERR_ARGUMENT, "n_pairs is 9", "8");
     EXPECT(kc_rope(context.handle, x, 1, 1, 16, 8, 2, out), KC_ERR_ARGUMENT, "pairing is 2");
     EXPECT(kc_embed(context.handle, &matrix, ids, 2, out), KC_ERR_ARGUMENT, "ids[1] is 7", "0 to 1");
+    EXPECT(kc_matrix_expand(context.handle, &matrix, 1, 2, out), KC_ERR_ARGUMENT, "n_rows is 2", "0 to 1");
+    EXPECT(kc_matrix_expand(context.handle, &matrix, -1, 1, out), KC_ERR_ARGUMENT, "first_row is -1");
+    EXPECT(kc_context_stream(context.handle, nullptr), KC_ERR_ARGUMENT, "out_stream is NULL");
     matrix.type = 77;
     EXPECT(kc_embed(context.handle, &matrix, ids, 1, out), KC_ERR_ARGUMENT, "type 77");
     kc_matmul_params params = {};

@@ -381,6 +381,13 @@ void embed_rows(const kc::Kernels* kernels) {
                 }
             }
             CHECK(out.margins_intact(), kernels->name << " " << type_name(type));
+            GuardedFloats rows(3 * n_cols);
+            kc::matrix_expand(context, weights.matrix(), 47, 3, rows.data());
+            for (int64_t i = 0; i < 3 * n_cols; ++i) {
+                CHECK(rows[i] == static_cast<float>(weights.values[static_cast<size_t>(47 * n_cols + i)]),
+                      kernels->name << " " << type_name(type) << " " << n_cols);
+            }
+            CHECK(rows.margins_intact(), kernels->name << " " << type_name(type));
         }
     }
 }

@@ -69,7 +69,14 @@ internal static class DevicesCommand
             using var context = new ComputeContext(new ContextOptions { Backend = device.Backend, Device = device.Number });
             if (device.Backend == Backend.Cpu)
                 threads = context.Info.Threads;
-            working.Add(new DeviceReport(device.Number, device.Name, device.InstructionSet, device.MemoryBytes, device.FreeMemoryBytes));
+            working.Add(new DeviceReport(
+                device.Number,
+                device.Name,
+                device.InstructionSet,
+                device.MemoryBytes,
+                device.FreeMemoryBytes,
+                context.CuBlasVersion is > 0 and var version ? version : null,
+                context.CuBlasProblem));
             return null;
         }
         catch (KCacheException unfit)
@@ -103,6 +110,12 @@ internal static class DevicesCommand
     {
         string threads = backend.Threads is { } count ? $", {count} threads" : "";
         string memory = device.MemoryBytes > 0 ? $", {ByteSize.Format(device.FreeMemoryBytes)} of {ByteSize.Format(device.MemoryBytes)} free" : "";
-        return $"{device.Name} ({device.InstructionSet}{threads}{memory})";
+        string products = device switch
+        {
+            { CublasVersion: { } version } => $"; prompts by cuBLAS {version / 10000}.{version / 100 % 100}",
+            { CublasProblem: { } problem } => $"; {problem}",
+            _ => "",
+        };
+        return $"{device.Name} ({device.InstructionSet}{threads}{memory}){products}";
     }
 }

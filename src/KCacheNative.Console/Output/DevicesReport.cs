@@ -20,4 +20,7 @@ internal sealed record BackendReport(string Backend, bool Found, int? Threads, I
 /// <param name="InstructionSet">What its kernels use; of a GPU its compute capability.</param>
 /// <param name="MemoryBytes">Its memory, the fast home.</param>
 /// <param name="FreeMemoryBytes">How much of it is free now.</param>
-internal sealed record DeviceReport(int Number, string Name, string InstructionSet, long MemoryBytes, long FreeMemoryBytes);
+/// <param name="CublasVersion">Of the cuBLAS that computes products of prompts; absent where none does.</param>
+/// <param name="CublasProblem">Of a GPU: why the library's own, slower kernels do.</param>
+internal sealed record DeviceReport(
+    int Number, string Name, string InstructionSet, long MemoryBytes, long FreeMemoryBytes, int? CublasVersion, string? CublasProblem);

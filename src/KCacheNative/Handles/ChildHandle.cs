@@ -31,9 +31,15 @@ internal abstract class ChildHandle : SafeHandle
             return;
         }
 
+        Abandon();
+        status.ThrowIfFailed();
+    }
+
+    /// <summary>Nothing was made: the context need not wait for this.</summary>
+    protected void Abandon()
+    {
         _parent.DangerousRelease();
         SetHandleAsInvalid();
-        status.ThrowIfFailed();
     }
 
     protected override bool ReleaseHandle()

@@ -23,6 +23,9 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library, EntryPoint = "kc_context_reserve")]
     internal static partial Status ContextReserve(nint context, long nTokens, long nCols);
 
+    [LibraryImport(Library, EntryPoint = "kc_context_stream")]
+    internal static partial Status ContextStream(nint context, nint* stream);
+
     [LibraryImport(Library, EntryPoint = "kc_context_sync")]
     internal static partial Status ContextSync(nint context);
 }

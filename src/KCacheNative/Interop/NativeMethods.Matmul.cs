@@ -13,6 +13,9 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library, EntryPoint = "kc_matmul")]
     internal static partial Status Matmul(nint context, KcMatmulParams* parameters);
+
+    [LibraryImport(Library, EntryPoint = "kc_matrix_expand")]
+    internal static partial Status MatrixExpand(nint context, KcMatrix* weight, long firstRow, long nRows, float* output);
 }
 
 [StructLayout(LayoutKind.Sequential)]

@@ -20,5 +20,10 @@ internal static unsafe partial class NativeMethods
     // Explicit, so that the resolver is in place before the first call and not at some earlier moment of the runtime's choice.
     static NativeMethods() =>
         NativeLibrary.SetDllImportResolver(
-            typeof(NativeMethods).Assembly, static (name, _, _) => name == Library ? NativeLibraryLoader.Handle : 0);
+            typeof(NativeMethods).Assembly, static (name, _, _) => name switch
+            {
+                Library => NativeLibraryLoader.Handle,
+                CuBlasMethods.Library => CuBlasLoader.Handle,
+                _ => 0,
+            });
 }

@@ -12,6 +12,8 @@ public sealed unsafe class ComputeContext : IDisposable
 {
     // The handle itself stays open until the last buffer and cache are disposed.
     private bool _disposed;
+    private CuBlas? _cuBlas;
+    private string? _cuBlasProblem;
 
     /// <summary>Creates a context.</summary>
     /// <param name="options">How; null for the defaults.</param>
@@ -38,6 +40,36 @@ public sealed unsafe class ComputeContext : IDisposable
     }
 
     internal ContextHandle Handle { get; }
+
+    /// <summary>
+    /// Why the products of prompts run on the library's own kernels, which are slower than cuBLAS; null where cuBLAS is used, and on the
+    /// processor, which needs none.
+    /// </summary>
+    public string? CuBlasProblem => CuBlas is null ? _cuBlasProblem : null;
+
+    /// <summary>The version of cuBLAS, such as 120400; 0 where it is not used.</summary>
+    public int CuBlasVersion => CuBlas?.Version ?? 0;
+
+    /// <summary>cuBLAS, looked for when it is first needed; null on the processor and where it is not found.</summary>
+    internal CuBlas? CuBlas
+    {
+        get
+        {
+            if (HostSeesMemory || _cuBlas is not null || _cuBlasProblem is not null)
+                return _cuBlas;
+            ThrowIfDisposed();
+            try
+            {
+                _cuBlas = new CuBlas(this);
+            }
+            catch (KCacheException problem)
+            {
+                _cuBlasProblem = problem.Message;
+            }
+
+            return _cuBlas;
+        }
+    }
 
     /// <summary>Whether the host may read and write buffers in place; else they are copied.</summary>
     internal bool HostSeesMemory { get; }
@@ -105,6 +137,8 @@ public sealed unsafe class ComputeContext : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(tokens);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(columns);
         NativeMethods.ContextReserve(Native, tokens, columns).ThrowIfFailed();
+        if (tokens >= CuBlas.LeastTokens)
+            _ = CuBlas;
         GC.KeepAlive(this);
     }
 
@@ -119,6 +153,7 @@ public sealed unsafe class ComputeContext : IDisposable
     public void Dispose()
     {
         _disposed = true;
+        _cuBlas?.Dispose();
         Handle.Dispose();
     }
 

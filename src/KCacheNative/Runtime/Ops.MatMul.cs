@@ -20,7 +20,10 @@ public static unsafe partial class Ops
     public static void MatMul(ComputeContext context, Tensor x, MatMulOutput product) =>
         MatMul(context, x, new ReadOnlySpan<MatMulOutput>(in product));
 
-    /// <summary>The products of up to four weights that share an input, in one call.</summary>
+    /// <summary>
+    /// The products of up to four weights that share an input, in one call. On a GPU those of more than 16 tokens are cuBLAS's, where it is
+    /// found (<see cref="ComputeContext.CuBlasProblem"/>).
+    /// </summary>
     /// <param name="context">The context.</param>
     /// <param name="x">[tokens, columns].</param>
     /// <param name="products">The weights and where their products go.</param>
@@ -52,6 +55,12 @@ public static unsafe partial class Ops
                 Out = product.Output.Data,
                 Accumulate = product.Accumulate ? 1 : 0,
             };
+        }
+
+        if (CuBlas.Suits(x, products) && context.CuBlas is { } cuBlas)
+        {
+            cuBlas.MatMul(x, products);
+            return;
         }
 
         NativeMethods.Matmul(context.Native, &parameters).ThrowIfFailed();

@@ -74,6 +74,14 @@ kc_status kc_context_reserve(kc_context* context, int64_t n_tokens, int64_t n_co
     });
 }
 
+kc_status kc_context_stream(kc_context* context, void** out_stream) {
+    return guard([&] {
+        check_pointer(context, "context");
+        check_pointer(out_stream, "out_stream");
+        *out_stream = context->backend.stream(context->backend.self);
+    });
+}
+
 kc_status kc_context_sync(kc_context* context) {
     return guard([&] {
         check_pointer(context, "context");

@@ -36,3 +36,17 @@ kc_status kc_matmul(kc_context* context, const kc_matmul_params* params) {
         context->backend.matmul(context->backend.self, *params);
     });
 }
+
+kc_status kc_matrix_expand(kc_context* context, const kc_matrix* weight, int64_t first_row, int64_t n_rows,
+                           float* out) {
+    return guard([&] {
+        check_pointer(context, "context");
+        check_pointer(weight, "weight");
+        check_matrix(*weight, "weight");
+        check_range(first_row, 0, weight->n_rows, "first_row");
+        check_range(n_rows, 0, weight->n_rows - first_row, "n_rows");
+        if (n_rows == 0) return;
+        check_pointer(out, "out");
+        context->backend.matrix_expand(context->backend.self, *weight, first_row, n_rows, out);
+    });
+}

@@ -13,6 +13,7 @@ struct Backend {
     void (*info)(void* self, kc_context_info* out);  // fills backend, n_threads, activations, isa, device
     void (*sync)(void* self);
     void (*reserve)(void* self, int64_t n_tokens, int64_t n_cols);
+    void* (*stream)(void* self);  // of CUDA; else NULL
 
     // True where the host may read and write the fast home in place (a CPU); else it needs the copies below.
     bool host_sees_fast;
@@ -51,6 +52,7 @@ struct Backend {
     void (*softmax)(void* self, const float* x, int64_t n_rows, int64_t n_cols, float* out);
     void (*argmax)(void* self, const float* x, int64_t n_rows, int64_t n_cols, int32_t* out);
     void (*matmul)(void* self, const kc_matmul_params& params);
+    void (*matrix_expand)(void* self, const kc_matrix& weight, int64_t first_row, int64_t n_rows, float* out);
     void (*kv_append)(void* self, const kc_kv_append_params& params);
     void (*kv_decode)(void* self, const kc_layer_view& layer, const kc_sequence_view& sequence, bool is_v,
                       int32_t kv_head, int32_t first_token, int32_t n_tokens, float* out);

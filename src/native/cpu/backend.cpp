@@ -65,6 +65,7 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     backend.destroy = [](void* self) { delete static_cast<CpuContext*>(self); };
     backend.info = info;
     backend.sync = [](void*) {};
+    backend.stream = [](void*) -> void* { return nullptr; };
     backend.allocate = [](void*, uint64_t n_bytes) { return ram_allocate(n_bytes); };
     backend.release = [](void*, void* memory, uint64_t n_bytes) { ram_release(memory, n_bytes); };
     backend.copy = [](void*, void* to, const void* from, uint64_t n_bytes) { std::memcpy(to, from, n_bytes); };
@@ -90,6 +91,7 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     backend.reserve = forward<matmul_reserve>;
     backend.embed = checked_embed;
     backend.matmul = forward<matmul>;
+    backend.matrix_expand = forward<matrix_expand>;
     backend.kv_append = forward<kv_append>;
     backend.kv_decode = forward<kv_decode>;
     backend.attention_full = forward<attention_full>;

@@ -242,6 +242,9 @@ void matmul(int32_t activations) {
         std::vector<double> expected(w.values.begin() + 5 * n_cols, w.values.begin() + 6 * n_cols);
         expected.insert(expected.end(), w.values.begin(), w.values.begin() + n_cols);
         expect_near(read(rows, expected.size()), expected, 1e-6, "embed");
+        must(kc_matrix_expand(context.handle, &table, 5, 1, rows.data()), "kc_matrix_expand");
+        must(kc_matrix_expand(context.handle, &table, 0, 1, rows.data() + n_cols), "kc_matrix_expand");
+        expect_near(read(rows, expected.size()), expected, 1e-6, "matrix_expand");
         const int32_t outside = n_rows;
         must(kc_buffer_write(which, 0, &outside, sizeof outside), "kc_buffer_write");
         must(kc_embed(context.handle, &table, static_cast<int32_t*>(kc_buffer_data(which)), 1, rows.data()),

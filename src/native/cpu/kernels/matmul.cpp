@@ -128,14 +128,30 @@ void matmul(CpuContext& context, const kc_matmul_params& params) {
     });
 }
 
-void embed(CpuContext& context, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out) {
-    const WeightBodies& weight = *find_weight(context.kernels->matmul, table.type);
-    const uint8_t* data = static_cast<const uint8_t*>(table.data);
-    const int64_t row_bytes = table.n_cols / weight.block * weight.block_bytes;
-    context.pool.run(n_tokens, std::max<int64_t>(1, 4096 / table.n_cols), [&](int64_t begin, int64_t end, int) {
-        for (int64_t t = begin; t < end; ++t)
-            weight.decode(data + ids[t] * row_bytes, table.n_cols, out + t * table.n_cols);
+namespace {
+
+// Rows of floats from rows of weights: row_of(i) is the weight of row i of out.
+template <class RowOf>
+void decode_rows(CpuContext& context, const kc_matrix& weight, int64_t n_rows, RowOf row_of, float* out) {
+    const WeightBodies& bodies = *find_weight(context.kernels->matmul, weight.type);
+    const uint8_t* data = static_cast<const uint8_t*>(weight.data);
+    const int64_t row_bytes = weight.n_cols / bodies.block * bodies.block_bytes;
+    context.pool.run(n_rows, std::max<int64_t>(1, 4096 / weight.n_cols), [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i)
+            bodies.decode(data + row_of(i) * row_bytes, weight.n_cols, out + i * weight.n_cols);
     });
+}
+
+}  // namespace
+
+void embed(CpuContext& context, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out) {
+    decode_rows(
+        context, table, n_tokens, [ids](int64_t t) { return int64_t{ids[t]}; }, out);
+}
+
+void matrix_expand(CpuContext& context, const kc_matrix& weight, int64_t first_row, int64_t n_rows, float* out) {
+    decode_rows(
+        context, weight, n_rows, [first_row](int64_t r) { return first_row + r; }, out);
 }
 
 }  // namespace kc

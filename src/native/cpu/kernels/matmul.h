@@ -76,9 +76,10 @@ constexpr uint64_t matmul_byte_scratch_bytes(int64_t n_cols) {
 // The bodies for a type of weights, or nullptr for a type that is not offered.
 const WeightBodies* find_weight(const MatMulBodies& bodies, int32_t type);
 
-// kc_matmul and kc_embed on the CPU. Arguments have been checked.
+// kc_matmul, kc_embed and kc_matrix_expand on the CPU. Arguments have been checked.
 void matmul(CpuContext& context, const kc_matmul_params& params);
 void embed(CpuContext& context, const kc_matrix& table, const int32_t* ids, int64_t n_tokens, float* out);
+void matrix_expand(CpuContext& context, const kc_matrix& weight, int64_t first_row, int64_t n_rows, float* out);
 // Grows the context's scratch for inputs up to [n_tokens, n_cols].
 void matmul_reserve(CpuContext& context, int64_t n_tokens, int64_t n_cols);
 
