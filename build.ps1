@@ -250,7 +250,7 @@ function Invoke-Format {
     $tool = 'clang-format-14', 'clang-format' | Where-Object { (Find-Command $_) -and ((& $_ --version) -match 'version 14\.') } | Select-Object -First 1
     if (-not $tool) { Stop-With 'clang-format 14 is missing. Install it with: pip install clang-format==14.0.6' }
     Confirm-Dotnet
-    $files = Get-ChildItem include, src/native, cuda, tests/native, tests/simt -Recurse -File |
+    $files = Get-ChildItem include, src/native, cuda, tests/native, tests/simt, bench/gpu -Recurse -File |
         Where-Object Extension -In '.h', '.c', '.cpp', '.cu', '.inl' | ForEach-Object FullName
     $look = if ($check) { @('--dry-run', '--Werror') } else { @() }
     Step 'format-native' 'format: C and C++' $tool (@('--style=file', '-i') + $look + $files)

@@ -354,7 +354,7 @@ verb_format() {
 format_native() {
     local tool=$1
     shift
-    find include src/native cuda tests/native tests/simt \
+    find include src/native cuda tests/native tests/simt bench/gpu \
         \( -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu' -o -name '*.inl' \) -print0 |
         xargs -0 "$tool" --style=file -i "$@"
 }
