@@ -1,0 +1,179 @@
+#include "cpu/kernels/select_list.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace kc {
+namespace {
+
+// Below every weight and below NaN, which ranks as -1: not a candidate, or taken already.
+constexpr float kNoCandidate = -2.f;
+constexpr float kLowest = -1.f;
+constexpr uint64_t kWholePage = ~uint64_t{0};
+
+// Floats and integers in the same order.
+int64_t order_of(float f) {
+    int32_t bits;
+    std::memcpy(&bits, &f, 4);
+    return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
+float at_order(int64_t order) {
+    const int32_t bits = static_cast<int32_t>(order < 0 ? order ^ 0x7fffffff : order);
+    float f;
+    std::memcpy(&f, &bits, 4);
+    return f;
+}
+
+// A bound that at least n of the values reach; no more than n + slack do, or all that is more is equal to the bound.
+struct Bound {
+    float value;
+    int64_t n_reach;
+    int64_t n_exceed;  // where n_reach is more than n + slack
+};
+// At least n of the values [n_values], a multiple of 16, are `lowest` or more.
+Bound find_bound(const SelectTopnBodies& bodies, const float* values, int64_t n_values, int64_t n, int64_t slack,
+                 float lowest) {
+    // Halves what lies between: every step looks at all values, but 16 at a time and without a branch on any.
+    int64_t low = order_of(lowest), high = order_of(__builtin_inff()) + 1;
+    int64_t n_low = n_values, n_high = 0;
+    while (high - low > 1) {
+        const int64_t middle = low + (high - low) / 2;
+        const int64_t n_reach = bodies.count_at_least(values, n_values, at_order(middle));
+        if (n_reach < n) {
+            high = middle;
+            n_high = n_reach;
+            continue;
+        }
+        low = middle;
+        n_low = n_reach;
+        if (n_reach <= n + slack) break;
+    }
+    return {at_order(low), n_low, n_high};
+}
+
+}  // namespace
+
+uint64_t Selection::candidates_of(int64_t page) const {
+    const int64_t position = page * kPageTokens;
+    return low_bits(last - position) & ~low_bits(first - position) & ~scratch.kept[page];
+}
+
+void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) {
+    const int64_t stride = params.wave->token_stride;
+    kernels.select_topn.group_sums(weights + head * stride + begin * kPageTokens, stride, scratch.factors + head,
+                                   n_heads, end - begin, scratch.sums + begin * kPageTokens, scratch.maxima + begin * 4,
+                                   scratch.page_sums + head * n_pages() + begin,
+                                   scratch.page_squares + head * n_pages() + begin, n_pages());
+    std::fill(scratch.is_stale + begin, scratch.is_stale + end, uint8_t{1});
+}
+
+int64_t Selection::best(int64_t n) {
+    if (n <= 0) return 0;
+    const SelectTopnBodies& bodies = kernels.select_topn;
+    for (int64_t page = 0; page < n_pages(); ++page) {
+        const uint64_t candidates = candidates_of(page);
+        if (candidates == kWholePage) continue;
+        bodies.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
+    }
+    // n maxima that reach a bound are n candidates that do: what does not reach it is not among the best.
+    const int64_t n_maxima = round_up(n_pages() * 4, 16);
+    std::fill(scratch.maxima + n_pages() * 4, scratch.maxima + n_maxima, kNoCandidate);
+    float bound = kLowest;
+    if (bodies.count_at_least(scratch.maxima, n_maxima, kLowest) > n) {
+        bound = find_bound(bodies, scratch.maxima, n_maxima, n, n / 4 + 4, kLowest).value;
+    }
+    int64_t n_found = 0;
+    for (int64_t page = 0; page < n_pages(); ++page) {
+        const float* maxima = scratch.maxima + page * 4;
+        if (std::max(std::max(maxima[0], maxima[1]), std::max(maxima[2], maxima[3])) < bound) continue;
+        uint64_t reach = bodies.at_least(scratch.sums + page * kPageTokens, bound) & candidates_of(page);
+        for (; reach != 0; reach &= reach - 1) {
+            const int32_t token = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(reach));
+            scratch.tokens[n_found] = token;
+            scratch.weights[n_found++] = scratch.sums[token];
+        }
+    }
+    if (n_found <= n) return n_found;
+    std::fill(scratch.weights + n_found, scratch.weights + round_up(n_found, 16), kNoCandidate);
+    const Bound exact = find_bound(bodies, scratch.weights, round_up(n_found, 16), n, 0, bound);
+    int64_t n_equal = exact.n_reach == n ? n : n - exact.n_exceed;
+    int64_t n_best = 0;
+    for (int64_t i = 0; i < n_found; ++i) {
+        if (scratch.weights[i] < exact.value) continue;
+        if (scratch.weights[i] == exact.value && n_equal-- <= 0) continue;
+        scratch.tokens[n_best++] = scratch.tokens[i];
+    }
+    return n_best;
+}
+
+void Selection::refresh(int64_t begin, int64_t end) {
+    for (int64_t page = begin; page < end; ++page) {
+        if (scratch.is_stale[page] == 0) continue;
+        scratch.is_stale[page] = 0;
+        if (scratch.kept[page] == 0) continue;
+        for (int64_t h = 0; h < group; ++h) {
+            kernels.attention_score.sums(weights + h * params.wave->token_stride + page * kPageTokens,
+                                         ~scratch.kept[page], scratch.page_sums + h * n_pages() + page,
+                                         scratch.page_squares + h * n_pages() + page);
+        }
+    }
+}
+
+bool Selection::measure() {
+    refresh(0, n_pages());
+    bool kept = true;
+    for (int64_t h = 0; h < group; ++h) {
+        double sum = 0., squares = 0.;
+        for (int64_t page = 0; page < n_pages(); ++page) {
+            sum += scratch.page_sums[h * n_pages() + page];
+            squares += scratch.page_squares[h * n_pages() + page];
+        }
+        scratch.rest[h] = sum * scratch.factors[h];
+        scratch.rest_squares[h] = squares * scratch.factors[h] * scratch.factors[h];
+        tail[h] = static_cast<float>(scratch.rest[h]);
+        error[h] = static_cast<float>(std::sqrt(scratch.rest_squares[h]));
+        if (params.max_tail > 0.f && !(tail[h] <= params.max_tail)) kept = false;
+        if (params.max_error > 0.f && !(error[h] <= params.max_error)) kept = false;
+    }
+    return kept;
+}
+
+bool Selection::near_bounds() const {
+    constexpr double kSlack = 1. + 1e-4;
+    for (int64_t h = 0; h < group; ++h) {
+        if (params.max_tail > 0.f && scratch.rest[h] > params.max_tail * kSlack) return false;
+        if (params.max_error > 0.f && scratch.rest_squares[h] > kSlack * params.max_error * params.max_error) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool Selection::grow(int64_t n_more) {
+    if (measure()) return true;
+    if (params.select == KC_SELECT_UNION) rank(0, group, 0, n_pages());
+    for (int64_t batch = 64; n_more > 0; batch *= 2) {
+        const int64_t n = best(std::min(batch, n_more));
+        if (n == 0) return false;
+        std::sort(scratch.tokens, scratch.tokens + n, [&](int32_t a, int32_t b) {
+            return scratch.sums[a] != scratch.sums[b] ? scratch.sums[a] > scratch.sums[b] : a < b;
+        });
+        for (int64_t i = 0; i < n; ++i) {
+            const int32_t token = scratch.tokens[i];
+            scratch.kept[token / kPageTokens] |= uint64_t{1} << token % kPageTokens;
+            scratch.is_stale[token / kPageTokens] = 1;
+            --n_more;
+            for (int64_t h = 0; h < group; ++h) {
+                const double w =
+                    static_cast<double>(weights[h * params.wave->token_stride + token]) * scratch.factors[h];
+                scratch.rest[h] -= w;
+                scratch.rest_squares[h] -= w * w;
+            }
+            if (near_bounds() && measure()) return true;
+        }
+    }
+    return measure();
+}
+
+}  // namespace kc

@@ -1,0 +1,81 @@
+// One list of select_topn: what its tokens weigh together, the best of them, what is left outside.
+#pragma once
+
+#include "cpu/context.h"
+#include "cpu/kernels/layout.h"
+
+namespace kc {
+
+// The scratch of one list, carved. A bit of a page's word is a token.
+struct SelectScratch {
+    float* sums;           // [tokens], the group's weights or those of one head
+    float* maxima;         // [pages, 4], of the candidates among 16 tokens each
+    float* weights;        // [tokens], of candidates that were found
+    int32_t* tokens;       // [tokens], of the same
+    uint64_t* kept;        // [pages]
+    uint64_t* chosen;      // [pages], among the best of a head
+    uint8_t* is_stale;     // [pages]: its sums outside do not know all that is kept
+    float* page_sums;      // [group, pages]: of the weights outside
+    float* page_squares;   // [group, pages]
+    float* factors;        // [group]: 1 / mass
+    double* rest;          // [group]: the sum outside, as it shrinks
+    double* rest_squares;  // [group]
+
+    static int64_t carve(int64_t group, int64_t n_tokens, uint8_t* base, SelectScratch* s) {
+        int64_t at = 0;
+        const auto take = [&](int64_t n_bytes) {
+            uint8_t* p = base == nullptr ? nullptr : base + at;
+            at += round_up(n_bytes, 64);
+            return p;
+        };
+        const int64_t n_pages = n_tokens / kPageTokens;
+        s->sums = reinterpret_cast<float*>(take(n_tokens * 4));
+        s->maxima = reinterpret_cast<float*>(take(n_pages * 16));
+        s->weights = reinterpret_cast<float*>(take(n_tokens * 4));
+        s->tokens = reinterpret_cast<int32_t*>(take(n_tokens * 4));
+        s->kept = reinterpret_cast<uint64_t*>(take(n_pages * 8));
+        s->chosen = reinterpret_cast<uint64_t*>(take(n_pages * 8));
+        s->is_stale = take(n_pages);
+        s->page_sums = reinterpret_cast<float*>(take(group * n_pages * 4));
+        s->page_squares = reinterpret_cast<float*>(take(group * n_pages * 4));
+        s->factors = reinterpret_cast<float*>(take(group * 4));
+        s->rest = reinterpret_cast<double*>(take(group * 8));
+        s->rest_squares = reinterpret_cast<double*>(take(group * 8));
+        return at;
+    }
+};
+
+// One query and KV head.
+struct Selection {
+    const kc_select_topn_params& params;
+    const Kernels& kernels;
+    SelectScratch& scratch;
+    int64_t group;
+    const float* weights;  // [group, token_stride]
+    const float* mass;     // [group]
+    int64_t n_tokens;      // of the view, a multiple of 64
+    int64_t first;         // candidates are tokens [first, last)
+    int64_t last;
+    float* tail;   // [group]
+    float* error;  // [group]
+
+    int64_t n_pages() const { return n_tokens / kPageTokens; }
+
+    // Tokens of a page that may still be chosen.
+    uint64_t candidates_of(int64_t page) const;
+    // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end), and the sums
+    // of all their weights.
+    void rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end);
+    // The n best candidates to the front of scratch.tokens, ascending; returns how many there were.
+    int64_t best(int64_t n);
+    // The sums outside of pages [begin, end), from what is kept now.
+    void refresh(int64_t begin, int64_t end);
+    // Reports tail and error; returns whether every head keeps the bounds.
+    bool measure();
+    // Whether the bounds may hold by the running sums, which are a little off: `measure` decides.
+    bool near_bounds() const;
+    // Further candidates in the order of the group's weight until the bounds hold; returns whether they do.
+    bool grow(int64_t n_more);
+};
+
+}  // namespace kc
