@@ -6,7 +6,7 @@
 #include <cstdint>
 
 // The dynamic shared memory of a block. Kernels lay a struct or arrays over it; there are no static shared arrays.
-extern __shared__ __align__(16) unsigned char shared_window[];
+extern __shared__ __align__(128) unsigned char shared_window[];
 
 namespace kc::cuda {
 

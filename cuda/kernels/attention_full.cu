@@ -1,30 +1,22 @@
 // Purpose:  a prompt's rows attend exactly to all that they see; spilled pages come in from staged blocks.
 // Shapes:   q, out [n_rows, n_q_heads, head_dim]; K pages and V pages or exact rows of 64 tokens.
 // Mapping:  a block per (tile of 16 rows of one KV head's group, KV head, sequence); a page of keys, then of values,
-//           lies in shared memory while all 16 rows use it; 16 threads a row: 4 scores each, then head_dim / 16
-//           dimensions each.
+//           lies in shared memory while all 16 rows use it. Both products run on tensor cores: a warp per 16 keys and
+//           half of head_dim, then a warp per 16 dimensions. Between them 16 threads a row: 4 weights each.
 // Traffic:  a tile reads every page it sees once: rows / 16 * tokens * head_dim * 4 bytes a KV head.
-// Numerics: float; coded rows meet rotated queries and sum up rotated; the softmax runs online, page by page in
-//           ascending order, so that a row's bits depend on what it sees and never on how the prompt is cut into
-//           calls or tiles.
-#include "kernels/attention.h"
+// Numerics: queries and weights as two halves each, sums in float; coded rows meet rotated queries and sum up rotated;
+//           the softmax runs online, page by page in ascending order, so that a row's bits depend on what it sees and
+//           never on how the prompt is cut into calls or tiles.
+#include "kernels/attention_full.h"
 
 #include <vector>
 
 #include "device/codec.h"
 #include "device/launch.h"
+#include "kernels/attention.h"
 
 namespace kc::cuda {
 namespace {
-
-constexpr int kRows = 16;
-constexpr int kRowThreads = 16;
-constexpr int kThreads = kRows * kRowThreads;
-constexpr int kScores = kPageTokens / kRowThreads;
-constexpr int kMaxDims = 256 / kRowThreads;
-// Halves between rows of a page in shared memory: 16 bytes more than a row, so that threads on adjacent rows meet no
-// bank twice.
-constexpr int kPad = 8;
 
 struct Full {
     kc_layer_view layer;
@@ -37,12 +29,6 @@ struct Full {
     int32_t kv_head_begin;
     const float* q;
     float* out;
-};
-
-// A page in shared memory.
-struct Page {
-    uint16_t* rows;  // [64, head_dim + pad]
-    float* scales;   // [64], of coded rows
 };
 
 // The rows of one tile; row r is token r / group, head r % group.
@@ -81,7 +67,7 @@ struct Tile {
             *reinterpret_cast<uint4*>(into.rows + t * (a.layer.head_dim + kPad) + piece * 8) = data;
         }
     }
-    // A page of coded rows: their integers, which are halves exactly, and their scales.
+    // A page of coded rows.
     template <int kCodec>
     __device__ void load_coded(const uint8_t* rows, int64_t stride_bytes, const uint16_t* scales, int page_position,
                                const Page& into) const {
@@ -90,11 +76,18 @@ struct Tile {
         for (int i = threadIdx.x; i < kPageTokens * pieces; i += kThreads) {
             const int t = i / pieces, piece = i % pieces;
             Halves8 levels = {};
-            if (t < n_tokens) levels = load_levels8<kCodec>(rows + t * stride_bytes, piece, head_dim);
-            for (int j = 0; j < 8; ++j) into.rows[t * (head_dim + kPad) + piece * 8 + j] = to_half(levels.x[j]);
+            float factor = 0.f;
+            if (t < n_tokens) {
+                levels = load_levels8<kCodec>(rows + t * stride_bytes, piece, head_dim);
+                factor = level_factor(from_half(scales[t]));
+            }
+            for (int j = 0; j < 8; ++j)
+                into.rows[t * (head_dim + kPad) + piece * 8 + j] = to_half(levels.x[j] * factor);
         }
-        for (int t = threadIdx.x; t < kPageTokens; t += kThreads)
-            into.scales[t] = t < n_tokens ? from_half(scales[t]) : 0.f;
+        for (int t = threadIdx.x; t < kPageTokens; t += kThreads) {
+            const float scale = t < n_tokens ? from_half(scales[t]) : 0.f;
+            into.scales[t] = scale / level_factor(scale);
+        }
     }
     __device__ bool load_store(const kc_store& store, int page, const Page& into) const {
         const int head_dim = a.layer.head_dim, position = sequence.pages[page].position;
@@ -153,52 +146,56 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
     const Tile tile = {a,     sequence, a.kv_head_begin + static_cast<int>(blockIdx.y),
                        group, first,    min(kRows, sequence.n_rows * group - first)};
 
-    float* q = shared_memory<float>();               // [2, rows, head_dim]: as they are, and rotated
-    float* weights = q + 2 * kRows * head_dim;       // [rows, 64]
-    float* centred = weights + kRows * kPageTokens;  // [rows]: q . centre
-    const Page loaded = {reinterpret_cast<uint16_t*>(centred + kRows + kPageTokens), centred + kRows};
+    const Shared shared(head_dim);
+    const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
     for (int i = threadIdx.x; i < kRows * head_dim; i += kThreads) {
-        const int r = i / head_dim;
-        q[i] = r < tile.n_rows ? a.q[tile.offset_of(r) + i % head_dim] : 0.f;
-        q[kRows * head_dim + i] = q[i];
+        const int row = i / head_dim, d = i % head_dim;
+        const float x = row < tile.n_rows ? a.q[tile.offset_of(row) + d] : 0.f;
+        shared.work[row * shared.work_stride + d] = x;
+        shared.q.set(row, d, x);
     }
     __syncthreads();
     const bool k_centred = a.layer.k.centre != nullptr && sequence.first_page >= 0,
                v_centred = a.layer.v.centre != nullptr && sequence.first_page >= 0;
-    for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kRows && k_centred; i += kThreads / kWarp) {
-        float* rotated = q + (kRows + i) * head_dim;
-        rotate<WarpTeam>(rotated, head_dim);
+    for (int row = warp; row < kRows && k_centred; row += kThreads / kWarp) {
+        float* turned = shared.work + row * shared.work_stride;
+        rotate<WarpTeam>(turned, head_dim);
         const float* centre = centre_of(a.layer.k, sequence, tile.kv_head, head_dim);
         float dot = 0.f;
-        for (int d = static_cast<int>(threadIdx.x) % kWarp; d < head_dim; d += kWarp)
-            dot = fmaf(rotated[d], centre[d], dot);
+        for (int d = lane; d < head_dim; d += kWarp) {
+            dot = fmaf(turned[d], centre[d], dot);
+            shared.q_turned.set(row, d, turned[d]);
+        }
         dot = lanes_sum(dot);
-        if (threadIdx.x % kWarp == 0) centred[i] = dot;
+        if (lane == 0) shared.centred[row] = dot;
     }
     const int r = static_cast<int>(threadIdx.x) / kRowThreads, column = static_cast<int>(threadIdx.x) % kRowThreads;
     const int position = r < tile.n_rows ? tile.position_of(r) : -1;
-    float largest = -INFINITY, mass = 0.f, rotated_mass = 0.f, sums[kMaxDims] = {}, rotated_sums[kMaxDims] = {};
+    // Tiles of head_dim in the first part.
+    const int split = (head_dim / kTile + 1) / 2 * kTile;
+    float largest = -INFINITY, mass = 0.f, turned_mass = 0.f, sums[kMaxDims] = {}, turned_sums[kMaxDims] = {};
     for (int page = 0; page < sequence.n_pages; ++page) {
         const int page_position = sequence.pages[page].position;
         if (!tile.sees_page(page_position)) continue;
         __syncthreads();
-        const bool coded_keys = tile.load_keys(s, page, loaded);
+        const bool coded_keys = tile.load_keys(s, page, shared.keys);
         __syncthreads();
-        const float* against = q + ((coded_keys ? kRows : 0) + r) * head_dim;
-        float scores[kScores], page_largest = -INFINITY;
+        const int keys = warp % kKeyTiles * kTile, part = warp / kKeyTiles;
+        tensor_product<ByColumn>(coded_keys ? shared.q_turned : shared.q, part == 0 ? 0 : split,
+                                 part == 0 ? split : head_dim, shared.keys.rows + keys * (head_dim + kPad),
+                                 head_dim + kPad, shared.scores + part * kRows * kScoreStride + keys, kScoreStride);
+        __syncthreads();
+        const bool coded_values = tile.load_values(s, page, shared.values);
+        float weights[kScores], page_largest = -INFINITY;
 #pragma unroll
         for (int j = 0; j < kScores; ++j) {
             const int t = column + j * kRowThreads;
-            float dot = 0.f;
-            for (int d = 0; d < head_dim; d += 8) {
-                const Halves8 k = load_halves8(loaded.rows + t * (head_dim + kPad) + d);
-#pragma unroll
-                for (int i = 0; i < 8; ++i) dot = fmaf(against[d + i], k.x[i], dot);
-            }
-            if (coded_keys) dot = fmaf(dot, loaded.scales[t], centred[r]);
+            const float* score = shared.scores + r * kScoreStride + t;
+            float dot = score[0] + score[kRows * kScoreStride];
+            if (coded_keys) dot = fmaf(dot, shared.keys.scales[t], shared.centred[r]);
             dot *= a.layer.scale;
-            scores[j] = tile.row_sees(position, page_position + t) && isfinite(dot) ? dot : -INFINITY;
-            page_largest = scores[j] > page_largest ? scores[j] : page_largest;
+            weights[j] = tile.row_sees(position, page_position + t) && isfinite(dot) ? dot : -INFINITY;
+            page_largest = weights[j] > page_largest ? weights[j] : page_largest;
         }
         page_largest = lanes_max(page_largest, kRowThreads);
         // A page of which the row sees nothing changes nothing: largest stays, and the correction is exactly 1.
@@ -208,43 +205,46 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
         float page_mass = 0.f;
 #pragma unroll
         for (int j = 0; j < kScores; ++j) {
-            const float w = scores[j] == -INFINITY ? 0.f : expf(scores[j] - largest);
-            weights[r * kPageTokens + column + j * kRowThreads] = w;
-            page_mass += w;
+            weights[j] = weights[j] == -INFINITY ? 0.f : expf(weights[j] - largest);
+            page_mass += weights[j];
         }
         page_mass = lanes_sum(page_mass, kRowThreads);
         mass = fmaf(mass, correction, page_mass);
+        turned_mass = fmaf(turned_mass, correction, coded_values ? page_mass : 0.f);
         __syncthreads();
-        const bool coded_values = tile.load_values(s, page, loaded);
-        rotated_mass = fmaf(rotated_mass, correction, coded_values ? page_mass : 0.f);
+#pragma unroll
+        for (int j = 0; j < kScores; ++j) {
+            const int t = column + j * kRowThreads;
+            shared.weights.set(r, t, kLift * (coded_values ? weights[j] * shared.values.scales[t] : weights[j]));
+        }
+        __syncthreads();
+        for (int d = warp * kTile; d < head_dim; d += kThreads / kWarp * kTile)
+            tensor_product<ByRow>(shared.weights, 0, kPageTokens, shared.values.rows + d, head_dim + kPad,
+                                  shared.work + d, shared.work_stride);
         __syncthreads();
 #pragma unroll
         for (int j = 0; j < kMaxDims; ++j) {
             const int d = column + j * kRowThreads;
             if (d >= head_dim) break;
-            float sum = 0.f;
-            for (int t = 0; t < kPageTokens; ++t) {
-                const float w = weights[r * kPageTokens + t];
-                sum = fmaf(coded_values ? w * loaded.scales[t] : w, from_half(loaded.rows[t * (head_dim + kPad) + d]),
-                           sum);
-            }
+            const float sum = shared.work[r * shared.work_stride + d] * (1.f / kLift);
             sums[j] = fmaf(sums[j], correction, coded_values ? 0.f : sum);
-            rotated_sums[j] = fmaf(rotated_sums[j], correction, coded_values ? sum : 0.f);
+            turned_sums[j] = fmaf(turned_sums[j], correction, coded_values ? sum : 0.f);
         }
     }
+    float* turned = shared.work + r * shared.work_stride;
     if (v_centred) {
-        // The queries are done with: their place serves to rotate the sums back, a warp for two rows.
+        // A warp turns two rows back.
         __syncthreads();
         const float* centre = centre_of(a.layer.v, sequence, tile.kv_head, head_dim);
 #pragma unroll
         for (int j = 0; j < kMaxDims; ++j) {
             const int d = column + j * kRowThreads;
             if (d >= head_dim) break;
-            q[r * head_dim + d] = rotated_mass > 0.f ? fmaf(rotated_mass, centre[d], rotated_sums[j]) : rotated_sums[j];
+            turned[d] = turned_mass > 0.f ? fmaf(turned_mass, centre[d], turned_sums[j]) : turned_sums[j];
         }
         __syncthreads();
-        for (int i = static_cast<int>(threadIdx.x) / kWarp; i < kRows; i += kThreads / kWarp)
-            rotate_back<WarpTeam>(q + i * head_dim, head_dim);
+        for (int row = warp; row < kRows; row += kThreads / kWarp)
+            rotate_back<WarpTeam>(shared.work + row * shared.work_stride, head_dim);
         __syncthreads();
     }
     if (r >= tile.n_rows) return;
@@ -252,8 +252,7 @@ __global__ void __launch_bounds__(kThreads) attend_tile(Full a) {
 #pragma unroll
     for (int j = 0; j < kMaxDims; ++j) {
         const int d = column + j * kRowThreads;
-        if (d < head_dim)
-            a.out[tile.offset_of(r) + d] = (v_centred ? sums[j] + q[r * head_dim + d] : sums[j]) * inverse;
+        if (d < head_dim) a.out[tile.offset_of(r) + d] = (v_centred ? sums[j] + turned[d] : sums[j]) * inverse;
     }
 }
 
@@ -292,11 +291,7 @@ void attention_full(Context& context, const kc_attention_full_params& params) {
     const int n_heads = (params.kv_head_end ? params.kv_head_end : layer.n_kv_heads) - params.kv_head_begin;
     const dim3 grid(static_cast<unsigned>(ceil_div(most_rows * group, kRows)), static_cast<unsigned>(n_heads),
                     static_cast<unsigned>(params.n_sequences));
-    const size_t bytes =
-        (static_cast<size_t>(kRows) * (2 * static_cast<size_t>(layer.head_dim) + kPageTokens + 1) + kPageTokens) *
-            sizeof(float) +
-        static_cast<size_t>(kPageTokens) * (static_cast<size_t>(layer.head_dim) + kPad) * sizeof(uint16_t);
-    launch(attend_tile, grid, kThreads, bytes, context.stream(), full);
+    launch(attend_tile, grid, kThreads, shared_bytes_of(static_cast<size_t>(layer.head_dim)), context.stream(), full);
 }
 
 }  // namespace kc::cuda

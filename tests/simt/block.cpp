@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "machine.h"
+#include "mma.h"
 
 #if !defined(__x86_64__)
 #error "the software machine switches fibers in x86-64 assembly; build it on an x86-64 machine"
@@ -281,6 +282,30 @@ unsigned warp_ballot(unsigned mask, bool predicate, const char* file, int line) 
     if (predicate) warp.ballots[warp.generation % 2] |= 1u << lane();
     const uint32_t generation = arrive_warp(mask, {file, line}, false);
     return warp.ballots[generation % 2];
+}
+
+void warp_meet(const char* file, int line) { arrive_warp(0xffffffffu, {file, line}, false); }
+
+void misaligned(const char* what, const void* tile, unsigned stride, const char* file, int line) {
+    defect(
+        "%s at %s:%d: a tile at %p with stride %u: tiles lie on multiples of 32 bytes, their rows on multiples of 16",
+        what, file, line, tile, stride);
+}
+
+void warp_multiply(const uint16_t* left, const uint16_t* right, bool right_by_column, float* sums, const char* file,
+                   int line) {
+    // By parity of the generation, as values of exchanges are.
+    static float factors[kMaxThreads / 32][2][2][16][16];
+    auto& own = factors[current->linear / 32][own_warp().generation % 2];
+    const int major = lane() / 2, minor = lane() % 2 * 8;
+    for (int i = 0; i < 8; ++i) {
+        own[0][major][minor + i] = __half2float({left[i]});
+        (right_by_column ? own[1][minor + i][major] : own[1][major][minor + i]) = __half2float({right[i]});
+    }
+    arrive_warp(0xffffffffu, {file, line}, false);
+    for (int k = 0; k < 16; ++k) {
+        for (int i = 0; i < 8; ++i) sums[i] += own[0][major][k] * own[1][k][minor + i];
+    }
 }
 
 bool in_own_stack(uintptr_t address, size_t n_bytes) {

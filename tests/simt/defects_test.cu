@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 
+#include "device/tensor.h"
 #include "device/warp.h"
 #include "expect.h"
 #include "machine.h"
@@ -141,6 +142,37 @@ void divergent_shuffle(bool planted) {
     cudaStreamSynchronize(stream);
 }
 
+__global__ void multiply_tile(float* out, int n_lanes, int shift, int n_written) {
+    auto* halves = shared_memory<uint16_t>();
+    for (int i = threadIdx.x; i < n_written; i += 32) halves[i] = 0;
+    __syncwarp();
+    const kc::cuda::SplitRows left = {halves + shift, halves + 256 + shift, 16};
+    if (static_cast<int>(threadIdx.x) < n_lanes)
+        kc::cuda::tensor_product<kc::cuda::ByRow>(left, 0, 16, halves + 512, 16, out, 16);
+}
+void part_of_a_warp_multiplies(bool planted) {
+    launch(multiply_tile, 1, 32, 2048, stream, on_device<float>(256), planted ? 31 : 32, 0, 1024);
+    cudaStreamSynchronize(stream);
+}
+void unwritten_tile(bool planted) {
+    launch(multiply_tile, 1, 32, 2048, stream, on_device<float>(256), 32, 0, planted ? 767 : 1024);
+    cudaStreamSynchronize(stream);
+}
+__global__ void sum_of_tile(const float* tile, float* out) {
+    if (threadIdx.x == 0) *out = tile[0] + tile[255];
+}
+// What store_matrix_sync wrote counts as written.
+void tile_read_back(bool planted) {
+    float *tile = on_device<float>(257), *out = on_device<float>(1);
+    launch(multiply_tile, 1, 32, 2048, stream, tile, 32, 0, 1024);
+    launch(sum_of_tile, 1, 32, 0, stream, static_cast<const float*>(planted ? tile + 1 : tile), out);
+    cudaStreamSynchronize(stream);
+}
+void misaligned_tile(bool planted) {
+    launch(multiply_tile, 1, 32, 2048, stream, on_device<float>(256), 32, planted ? 8 : 0, 1024);
+    cudaStreamSynchronize(stream);
+}
+
 __global__ void pass_through_memory(int* x, int shift) {
     if (threadIdx.x == 0) x[blockIdx.x] = 1;
     if (threadIdx.x == 0) x[gridDim.x + blockIdx.x] = x[(blockIdx.x + static_cast<unsigned>(shift)) % gridDim.x];
@@ -255,6 +287,10 @@ const Case cases[] = {
     {"divergent barrier", divergent_barrier, "divergent barrier"},
     {"barrier after a return", barrier_after_return, "divergent barrier"},
     {"divergent shuffle", divergent_shuffle, "divergent"},
+    {"divergent product of tiles", part_of_a_warp_multiplies, "divergent"},
+    {"tile that nothing wrote", unwritten_tile, "nothing was ever written there"},
+    {"read behind a stored tile", tile_read_back, "nothing was ever written there"},
+    {"misaligned tile", misaligned_tile, "tiles lie on multiples of 32 bytes"},
     {"blocks that exchange data", blocks_exchange, "blocks have no order"},
     {"plain shared counter", plain_counter, "blocks have no order"},
     {"another thread's local memory", foreign_local_memory, "local memory of another thread"},

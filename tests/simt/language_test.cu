@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "device/tensor.h"
 #include "device/warp.h"
 #include "expect.h"
 #include "machine.h"
@@ -125,6 +126,43 @@ void rounds_to_half() {
     for (int i = 0; i < 9; ++i) EXPECT(out[i] == expected[i]);
 }
 
+// Left [16, 48] of floats that no half holds, right [48, 16] of halves, lying both ways.
+__global__ void multiply_tiles(const float* left, const float* right, float* by_row, float* by_column) {
+    auto* halves = kc::cuda::shared_memory<uint16_t>();
+    const kc::cuda::SplitRows split = {halves, halves + 16 * 56, 56};
+    uint16_t *rows = halves + 2 * 16 * 56, *columns = rows + 48 * 24;
+    for (int i = threadIdx.x; i < 16 * 48; i += 32) {
+        split.set(i / 48, i % 48, left[i]);
+        rows[i / 16 * 24 + i % 16] = columns[i % 16 * 56 + i / 16] = kc::cuda::to_half(right[i]);
+    }
+    __syncwarp();
+    kc::cuda::tensor_product<kc::cuda::ByRow>(split, 0, 48, rows, 24, by_row, 16);
+    kc::cuda::tensor_product<kc::cuda::ByColumn>(split, 16, 48, columns, 56, by_column, 20);
+}
+
+void multiplies_tiles() {
+    std::vector<float> left(16 * 48), right(48 * 16);
+    for (int i = 0; i < 16 * 48; ++i)
+        left[i] = std::sin(1.7f * static_cast<float>(i)) * 30.f, right[i] = (i * 29 % 127) / 64.f - 1.f;
+    float *dl = on_device<float>(16 * 48), *dr = on_device<float>(16 * 48), *rows = on_device<float>(256),
+          *columns = on_device<float>(16 * 20);
+    cudaMemcpy(dl, left.data(), left.size() * 4, cudaMemcpyHostToDevice);
+    cudaMemcpy(dr, right.data(), right.size() * 4, cudaMemcpyHostToDevice);
+    launch(multiply_tiles, 1, 32, 2 * (2 * 16 * 56 + 48 * 24 + 16 * 56), stream, dl, dr, rows, columns);
+    const auto by_row = to_host(rows, 256), by_column = to_host(columns, 16 * 20);
+    for (int r = 0; r < 16; ++r) {
+        for (int c = 0; c < 16; ++c) {
+            double all = 0, behind = 0, size = 0;
+            for (int k = 0; k < 48; ++k) {
+                const double product = double(left[r * 48 + k]) * right[k * 16 + c];
+                all += product, behind += k < 16 ? 0 : product, size += std::abs(product);
+            }
+            EXPECT(std::abs(by_row[r * 16 + c] - all) <= 1e-6 * size);
+            EXPECT(std::abs(by_column[r * 20 + c] - behind) <= 1e-6 * size);
+        }
+    }
+}
+
 __global__ void note_order(int* next, int* order) {
     if (threadIdx.x == 0) order[atomicAdd(next, 1)] = static_cast<int>(blockIdx.x);
 }
@@ -152,6 +190,7 @@ int main() {
     moves_between_lanes();
     counts_atomically();
     rounds_to_half();
+    multiplies_tiles();
     orders_blocks_by_seed();
     std::puts("language: ok");
 }
