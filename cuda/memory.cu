@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/backends.h"
 #include "core/context.h"
 #include "device/launch.h"
 
@@ -23,27 +24,18 @@ struct Pinned : kc_spill {
 
 Pinned& as_pinned(kc_spill* spill) { return *static_cast<Pinned*>(spill); }
 
-// Adds pinned memory: a slab, or the half of one, or the half of that, down to a chunk.
-void add_slab(Pinned& home, int64_t wanted_bytes) {
+// Adds pinned memory: a slab, or the half of one, or the half of that, down to a chunk. False: not even that.
+bool add_slab(Pinned& home, int64_t wanted_bytes) {
     int64_t n_bytes = kPinnedChunkBytes;
     while (n_bytes < kSlabBytes && n_bytes < wanted_bytes) n_bytes *= 2;
     void* slab = nullptr;
-    cudaError_t error = cudaErrorMemoryAllocation;
-    for (; n_bytes >= kPinnedChunkBytes && error != cudaSuccess; n_bytes /= 2) {
-        error = cudaHostAlloc(&slab, static_cast<size_t>(n_bytes), cudaHostAllocMapped);
-        if (error == cudaSuccess) break;
+    for (; cudaHostAlloc(&slab, static_cast<size_t>(n_bytes), cudaHostAllocMapped) != cudaSuccess; n_bytes /= 2) {
         cudaGetLastError();
-    }
-    if (error != cudaSuccess) {
-        fail(KC_ERR_MEMORY,
-             "the slow home needs %lld bytes of pinned memory more, and not even %lld can be pinned (%s); it holds %zu "
-             "bytes "
-             "now: use a smaller context, fewer sequences or a larger fast_budget, or raise the limit of locked memory",
-             static_cast<long long>(wanted_bytes), static_cast<long long>(kPinnedChunkBytes), cudaGetErrorName(error),
-             home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes));
+        if (n_bytes == kPinnedChunkBytes) return false;
     }
     home.slabs.push_back(static_cast<uint8_t*>(slab));
     for (int64_t at = 0; at < n_bytes; at += kPinnedChunkBytes) home.chunks.push_back(static_cast<uint8_t*>(slab) + at);
+    return true;
 }
 
 // Calls f with each piece of a move that lies in one chunk.
@@ -92,9 +84,22 @@ void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
         fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld",
              static_cast<unsigned long long>(n_bytes), static_cast<long long>(kMostBytes));
     }
-    const size_t before = home.chunks.size();
-    while (home.chunks.size() * static_cast<size_t>(kPinnedChunkBytes) < n_bytes) {
-        add_slab(home, static_cast<int64_t>(n_bytes) - static_cast<int64_t>(home.chunks.size()) * kPinnedChunkBytes);
+    const size_t before = home.chunks.size(), n_slabs = home.slabs.size();
+    const auto held_bytes = [&] { return static_cast<uint64_t>(home.chunks.size()) * kPinnedChunkBytes; };
+    while (held_bytes() < n_bytes) {
+        if (add_slab(home, static_cast<int64_t>(n_bytes - held_bytes()))) continue;
+        const uint64_t most = held_bytes();
+        for (size_t i = n_slabs; i < home.slabs.size(); ++i) cudaFreeHost(home.slabs[i]);
+        home.slabs.resize(n_slabs);
+        home.chunks.resize(before);
+        kc_device_info machine = {};
+        cpu_device_info(0, &machine);
+        fail(KC_ERR_MEMORY,
+             "the slow home is to hold %llu bytes, but only %llu bytes can be pinned, in slabs as small as %lld; %llu "
+             "bytes of this machine's memory are free: use a smaller context, fewer sequences or a larger fast_budget, "
+             "or raise the limit of locked memory",
+             static_cast<unsigned long long>(n_bytes), static_cast<unsigned long long>(most),
+             static_cast<long long>(kPinnedChunkBytes), static_cast<unsigned long long>(machine.free_bytes));
     }
     if (home.chunks.size() > before) {
         std::vector<void*> seen(home.chunks.begin() + static_cast<std::ptrdiff_t>(before), home.chunks.end());
