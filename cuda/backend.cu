@@ -120,6 +120,7 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.spill_reserve = cuda::pinned_reserve;
     backend.spill_write = cuda::pinned_write;
     backend.spill_read = cuda::pinned_read;
+    backend.spill_read_end = cuda::pinned_read_end;
     backend.spill_destroy = cuda::pinned_destroy;
 
     backend.rms_norm = forward<cuda::rms_norm>;

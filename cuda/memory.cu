@@ -131,8 +131,9 @@ void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n) {
         });
     }
     home.owner.fetched();
-    home.owner.end_fetch();
 }
+
+void pinned_read_end(kc_spill* spill) { as_pinned(spill).owner.end_fetch(); }
 
 void pinned_destroy(kc_spill* spill) {
     std::unique_ptr<Pinned> home(&as_pinned(spill));

@@ -23,6 +23,7 @@ kc_spill* pinned_create(Context& context);
 void pinned_reserve(kc_spill* spill, uint64_t n_bytes);
 void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n);
 void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n);
+void pinned_read_end(kc_spill* spill);
 void pinned_destroy(kc_spill* spill);
 
 // The slow home as kernels see it: 16 bytes at an offset that is a multiple of 16 never cross a chunk.

@@ -71,6 +71,7 @@ kc_status kc_spill_read(kc_spill* spill, uint64_t offset_bytes, void* data, uint
         if (n_bytes == 0) return;
         const Backend::Move move = {data, offset_bytes, n_bytes};
         spill->context->backend.spill_read(spill, &move, 1);
+        spill->context->backend.spill_read_end(spill);
     });
 }
 

@@ -39,22 +39,22 @@ void Cache::append(int32_t layer, const float* k, const float* v) {
     params.sequences = layout_.views;
     params.k = k;
     params.v = v;
-    params.n_nonfinite = layout_.n_odd_rows;
+    params.n_nonfinite = of_layer(layout_, layout_.n_odd_rows, layer);
     context_.backend.kv_append(context_.backend.self, params);
     appended_ = true;
 }
 
 void Cache::attend(int32_t layer, const float* q, float* out) {
     check_layer("kc_cache_attend", layer, true);
-    const LayerPlan& plan = layout_.layers[layer];
     kc_statistics statistics = layout_.pending[layer];
-    if (n_prompts_ > 0) attend_prompts(plan, q, out);
-    if (n_waves_ > 0)
-        attend_waves(plan, q, out, statistics);
-    else
-        see_counts();
-    statistics.n_nonfinite += *layout_.seen_odd_rows - n_odd_rows_;
-    n_odd_rows_ = *layout_.seen_odd_rows;
+    if (n_prompts_ > 0) attend_prompts(layout_.layers[layer], q, out);
+    for (int32_t w = 0; w < n_waves_; ++w) {
+        attend_wave(wave_of(layer, w, q, out));
+        // Where the host sees what was counted only when the forward ends, the last wave's counts wait for that; those
+        // of waves before it, which are rare, make way for the next.
+        if (context_.backend.host_sees_fast || w + 1 < n_waves_) count(layer, w, statistics);
+    }
+    if (context_.backend.host_sees_fast) count_odd_rows(layer, statistics);
     layout_.pending[layer] = statistics;
     appended_ = false;
     ++next_layer_;
@@ -81,11 +81,14 @@ void Cache::attend_prompts(const LayerPlan& plan, const float* q, float* out) {
             backend.attention_full(backend.self, params);
             continue;
         }
-        // Head by head: memory for the rows of one is enough.
-        const uint8_t* const* pages = layout_.prompt_pages;
-        params.staged = &pages;
+        // Head by head; where there is memory for the rows of two, those of the next come in meanwhile.
+        const bool ahead = layout_.prompt_rows[1] != nullptr;
         for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
-            read_prompt_rows(plan, layout_.views[begin], head);
+            if (head == 0 || !ahead) read_prompt_rows(plan, layout_.views[begin], head);
+            backend.spill_read_end(spill_);
+            if (ahead && head + 1 < shape_.n_kv_heads) read_prompt_rows(plan, layout_.views[begin], head + 1);
+            const uint8_t* const* pages = layout_.prompt_pages[ahead ? head % 2 : 0];
+            params.staged = &pages;
             params.kv_head_begin = head;
             params.kv_head_end = head + 1;
             backend.attention_full(backend.self, params);
@@ -95,16 +98,17 @@ void Cache::attend_prompts(const LayerPlan& plan, const float* q, float* out) {
     }
 }
 
-// Exact rows of this layer and head of all spilled pages of a sequence.
+// Begins to read the exact rows of this layer and head of all spilled pages of a sequence.
 void Cache::read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head) {
     const kc_exact_store& exact = plan.view.exact;
     const int64_t head_bytes = kPageTokens * exact.row_bytes;
+    const int buffer = layout_.prompt_rows[1] ? head % 2 : 0;
     int64_t n_moves = 0;
     for (int32_t p = 0; p < view.n_pages; ++p) {
-        layout_.prompt_pages[p] = nullptr;
+        layout_.prompt_pages[buffer][p] = nullptr;
         if (!pool_->is_spilled(view.pages[p].page)) continue;
-        uint8_t* rows = layout_.prompt_rows + p * head_bytes;
-        layout_.prompt_pages[p] = rows;
+        uint8_t* rows = layout_.prompt_rows[buffer] + p * head_bytes;
+        layout_.prompt_pages[buffer][p] = rows;
         const int64_t offset_bytes =
             exact.spill_offset_bytes + ~view.pages[p].exact * exact.spill_stride_bytes + head * head_bytes;
         layout_.moves[n_moves++] = {rows, static_cast<uint64_t>(offset_bytes), static_cast<uint64_t>(head_bytes)};
@@ -112,36 +116,76 @@ void Cache::read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view
     context_.backend.spill_read(spill_, layout_.moves, n_moves);
 }
 
-void Cache::attend_waves(const LayerPlan& plan, const float* q, float* out, kc_statistics& statistics) {
-    WaveCall call = {context_.backend, shape_, layout_, plan, {}, out};
+WaveCall Cache::wave_of(int32_t layer, int32_t wave, const float* q, float* out) const {
+    const LayerPlan& plan = layout_.layers[layer];
+    WaveCall call = {context_.backend, shape_, layout_, plan, of_layer(layout_, layout_.wave, layer), {}, out};
+    const int32_t begin = layout_.wave_begin[wave];
     call.wave.layer = &plan.view;
     call.wave.sequences = layout_.views;
+    call.wave.queries = layout_.queries + begin;
+    call.wave.n_queries = layout_.wave_begin[wave + 1] - begin;
     call.wave.n_sink = shape_.n_sink;
     call.wave.n_recent = shape_.n_recent;
     call.wave.kv_head_begin = 0;
     call.wave.kv_head_end = shape_.n_kv_heads;
     call.wave.q = q;
     call.wave.token_stride = token_stride_;
-    for (int32_t w = 0; w < n_waves_; ++w) {
-        const int32_t begin = layout_.wave_begin[w];
-        call.wave.queries = layout_.queries + begin;
-        call.wave.n_queries = layout_.wave_begin[w + 1] - begin;
-        bool spilled = false;
-        for (int32_t i = 0; i < call.wave.n_queries; ++i) {
-            spilled |= layout_.view_spilled[call.wave.queries[i].sequence] > 0;
+    return call;
+}
+
+void Cache::attend_wave(WaveCall call) const {
+    bool spilled = false;
+    for (int32_t i = 0; i < call.wave.n_queries; ++i) {
+        spilled |= layout_.view_spilled[call.wave.queries[i].sequence] > 0;
+    }
+    const StepList& list = spilled ? call.plan.spilled : call.plan.resident;
+    for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
+}
+
+// ---- statistics
+
+// What a wave of a layer counted.
+void Cache::count(int32_t layer, int32_t wave, kc_statistics& statistics) {
+    if (!context_.backend.host_sees_fast) see_counts(layer, 1);
+    count_wave(wave_of(layer, wave, nullptr, nullptr), of_layer(layout_, layout_.seen, layer), statistics);
+}
+
+// Rows of k and v of a layer that were not finite.
+void Cache::count_odd_rows(int32_t layer, kc_statistics& statistics) {
+    const uint64_t n = *of_layer(layout_, layout_.seen_odd_rows, layer);
+    uint64_t& before = layout_.odd_rows_before[layout_.counts_stride_bytes ? layer : 0];
+    statistics.n_nonfinite += n - before;
+    before = n;
+}
+
+// What has waited for the end of the forward. One copy, and the one place where a decode step waits for the device.
+void Cache::count_at_end() {
+    if (context_.backend.host_sees_fast) return;
+    see_counts(0, shape_.n_layers);
+    for (int32_t layer = 0; layer < shape_.n_layers; ++layer) {
+        kc_statistics& statistics = layout_.pending[layer];
+        if (n_waves_ > 0) {
+            const WaveMemory seen = of_layer(layout_, layout_.seen, layer);
+            count_wave(wave_of(layer, n_waves_ - 1, nullptr, nullptr), seen, statistics);
         }
-        const StepList& list = spilled ? plan.spilled : plan.resident;
-        for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
-        see_counts();
-        count_wave(call, statistics);
+        count_odd_rows(layer, statistics);
     }
 }
 
+// A forward that is rolled back counts for nothing.
+void Cache::forget_counts() {
+    if (!context_.backend.host_sees_fast) see_counts(0, shape_.n_layers);
+    kc_statistics forgotten = {};
+    for (int32_t layer = 0; layer < shape_.n_layers; ++layer) count_odd_rows(layer, forgotten);
+}
+
 // Brings what the kernels counted to where the host can read it.
-void Cache::see_counts() {
+void Cache::see_counts(int32_t first_layer, int32_t n_layers) {
     const Backend& backend = context_.backend;
-    if (backend.host_sees_fast) return;
-    backend.copy_to_host(backend.self, layout_.seen_counts, layout_.counts, layout_.counts_bytes);
+    const uint64_t stride = layout_.counts_stride_bytes, begin = static_cast<uint64_t>(first_layer) * stride;
+    const uint64_t n_bytes = std::min(static_cast<uint64_t>(n_layers) * stride, layout_.counts_bytes - begin);
+    backend.copy_to_host(backend.self, static_cast<uint8_t*>(layout_.seen_counts) + begin,
+                         static_cast<uint8_t*>(layout_.counts) + begin, n_bytes);
 }
 
 }  // namespace kc

@@ -235,6 +235,7 @@ void Cache::commit() {
         fail(KC_ERR_STATE, "kc_cache_commit, but layer %d of %d has not been %s; run it, or roll back", next_layer_,
              shape_.n_layers, appended_ ? "attended" : "appended");
     }
+    count_at_end();
     for (int32_t e = 0; e < n_entries_; ++e) {
         const Entry& entry = layout_.entries[e];
         Sequence& sequence = layout_.sequences[entry.sequence];
@@ -249,8 +250,7 @@ void Cache::commit() {
 void Cache::rollback() {
     if (!in_forward_) return;
     undo();
-    see_counts();
-    n_odd_rows_ = *layout_.seen_odd_rows;
+    forget_counts();
     in_forward_ = false;
 }
 

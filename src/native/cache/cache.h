@@ -9,6 +9,7 @@
 
 #include "cache/layout.h"
 #include "cache/page_pool.h"
+#include "cache/wave.h"
 #include "core/context.h"
 
 namespace kc {
@@ -60,8 +61,13 @@ class Cache {
     void attend_prompts(const LayerPlan& plan, const float* q, float* out);
     void leave_unattended();
     void read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head);
-    void attend_waves(const LayerPlan& plan, const float* q, float* out, kc_statistics& statistics);
-    void see_counts();
+    WaveCall wave_of(int32_t layer, int32_t wave, const float* q, float* out) const;
+    void attend_wave(WaveCall call) const;
+    void count(int32_t layer, int32_t wave, kc_statistics& statistics);
+    void count_odd_rows(int32_t layer, kc_statistics& statistics);
+    void count_at_end();
+    void forget_counts();
+    void see_counts(int32_t first_layer, int32_t n_layers);
 
     kc_context& context_;
     const CacheShape shape_;
@@ -79,8 +85,7 @@ class Cache {
     int32_t n_prompts_ = 0;
     int32_t n_waves_ = 0;
     int64_t token_stride_ = 0;
-    uint64_t n_steps_ = 0;     // decode tokens committed
-    uint64_t n_odd_rows_ = 0;  // rows that were not finite, counted so far
+    uint64_t n_steps_ = 0;  // decode tokens committed
 };
 
 }  // namespace kc

@@ -103,7 +103,7 @@ void take_bookkeeping(const CacheShape& shape, Layout& layout, Arena& arena) {
     layout.totals = arena.take<kc_statistics>(shape.n_layers);
 }
 
-// What the host reads of a wave: side by side, so that one copy brings all of it.
+// What the host reads of a layer: side by side, so that one copy brings all of it.
 void take_counts(const CacheShape& shape, Arena& arena, WaveMemory& wave, uint64_t** n_odd_rows) {
     const uint64_t n_heads = uint64_t(shape.n_queries) * shape.n_q_heads;
     const uint64_t n_kv_heads = uint64_t(shape.n_queries) * shape.n_kv_heads;
@@ -125,15 +125,24 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
     wave.weights = arena.take<float>(Arena::product(n_heads, n_tokens));
     wave.max = arena.take<float>(n_heads);
     wave.mass = arena.take<float>(n_heads);
-    arena.take<uint8_t>(0);  // aligned, so that both copies have the same offsets
-    layout.counts_bytes = bytes_of(arena, [&] { take_counts(shape, arena, wave, &layout.n_odd_rows); });
+    take_counts(shape, arena, wave, &layout.n_odd_rows);
     layout.counts = layout.n_odd_rows;
     layout.seen_counts = layout.counts;
     layout.seen = wave;
     layout.seen_odd_rows = layout.n_odd_rows;
+    layout.odd_rows_before = host.take<uint64_t>(backend.host_sees_fast ? 1 : shape.n_layers);
     if (!backend.host_sees_fast) {
         take_counts(shape, host, layout.seen, &layout.seen_odd_rows);
         layout.seen_counts = layout.seen_odd_rows;
+        // Those of the other layers lie behind the first one's, at the same distance on both sides.
+        Arena one;
+        WaveMemory measured;
+        uint64_t* measured_rows;
+        take_counts(shape, one, measured, &measured_rows);
+        layout.counts_stride_bytes = static_cast<uint64_t>(round_up(static_cast<int64_t>(one.used()), 64));
+        const uint64_t others = layout.counts_stride_bytes * static_cast<uint64_t>(shape.n_layers - 1);
+        for (Arena* side : {&arena, &host}) side->take<uint8_t>(others);
+        layout.counts_bytes = others + one.used();
     }
     uint64_t scratch = 0;
     for (int32_t g = 0; g < layout.n_groups; ++g) {
@@ -168,9 +177,11 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
         layout.may_spill ? Arena::product(layout.restore_head_bytes, static_cast<uint64_t>(shape.n_kv_heads)) : 0;
     layout.restore_scratch = arena.take<uint8_t>(std::max(all, by_heads));
     if (layout.may_spill) {
-        layout.prompt_rows = arena.take<uint8_t>(Arena::product(
-            static_cast<uint64_t>(kPageTokens * selecting.view.exact.row_bytes), shape.n_sequence_pages));
-        layout.prompt_pages = host.take<const uint8_t*>(shape.n_sequence_pages);
+        for (int i = 0; i < (backend.host_sees_fast ? 1 : 2); ++i) {
+            layout.prompt_rows[i] = arena.take<uint8_t>(Arena::product(
+                static_cast<uint64_t>(kPageTokens * selecting.view.exact.row_bytes), shape.n_sequence_pages));
+            layout.prompt_pages[i] = host.take<const uint8_t*>(shape.n_sequence_pages);
+        }
         layout.moves = host.take<Backend::Move>(shape.n_sequence_pages);
     }
 }
@@ -281,6 +292,18 @@ int32_t plan_slots(const Backend& backend, const CacheShape& shape, kc_memory* p
     }
     plan->fast_minimum_bytes = minimum;
     return n_slots;
+}
+
+WaveMemory of_layer(const Layout& layout, const WaveMemory& wave, int32_t layer) {
+    WaveMemory own = wave;
+    for (int32_t** counts :
+         {&own.n_nonfinite, &own.n_kept, &own.n_selected, &own.missed, &own.n_restored, &own.n_hot}) {
+        if (*counts) *counts = of_layer(layout, *counts, layer);
+    }
+    for (float** counts : {&own.tail, &own.error}) {
+        if (*counts) *counts = of_layer(layout, *counts, layer);
+    }
+    return own;
 }
 
 kc_layer_view layer_view(const Layout& layout, int32_t layer) {

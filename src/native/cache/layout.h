@@ -99,14 +99,20 @@ struct Layout {
     WaveMemory seen;       // the counts of `wave` as the host sees them; the rest is NULL
     uint64_t* n_odd_rows;  // grows by the rows of k and v that were not finite
     uint64_t* seen_odd_rows;
-    void* counts;       // all that `seen` shows, in fast memory
-    void* seen_counts;  // the host's copy; the same address where the host sees fast memory
-    uint64_t counts_bytes;
-    void* stem_scratch;  // of the stem that runs
+    uint64_t* odd_rows_before;  // what it showed before: of all layers, or by layer
+    void* counts;               // all that `seen` shows, in fast memory
+    void* seen_counts;          // the host's copy; the same address where the host sees fast memory
+    // From one layer's counts to the next's. 0: all share the same, which are read before the next layer writes them.
+    // Where the host does not see them, it reads those of all layers at once, when a forward ends.
+    uint64_t counts_stride_bytes;
+    uint64_t counts_bytes;  // of all layers, where the host does not see them
+    void* stem_scratch;     // of the stem that runs
     uint8_t* restore_scratch;
     uint64_t restore_head_bytes;  // of one KV head in flight
-    uint8_t* prompt_rows;  // exact rows of one layer, KV head and sequence, page by page; NULL: nothing can be spilled
-    const uint8_t** prompt_pages;
+    // Exact rows of one layer, KV head and sequence, page by page; NULL: nothing can be spilled. The second is NULL
+    // where reading is not worth running ahead: where the host itself copies.
+    uint8_t* prompt_rows[2];
+    const uint8_t** prompt_pages[2];
     Backend::Move* moves;
     kc_statistics* pending;
     kc_statistics* totals;
@@ -127,6 +133,14 @@ Layout lay_out(const Backend& backend, const CacheShape& shape, int32_t n_slots,
 
 // Decides the number of slots within the budget and fills in the plan. Throws an Error (BUDGET) naming the smallest.
 int32_t plan_slots(const Backend& backend, const CacheShape& shape, kc_memory* plan);
+
+// What is counted of one layer, in `wave` or `seen`: an address of the first layer's, as a layer has it.
+template <class T>
+T* of_layer(const Layout& layout, T* counts, int32_t layer) {
+    return reinterpret_cast<T*>(reinterpret_cast<uint8_t*>(counts) +
+                                static_cast<uint64_t>(layer) * layout.counts_stride_bytes);
+}
+WaveMemory of_layer(const Layout& layout, const WaveMemory& wave, int32_t layer);
 
 // The view and the hot store of one layer.
 kc_layer_view layer_view(const Layout& layout, int32_t layer);

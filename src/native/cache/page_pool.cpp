@@ -75,6 +75,7 @@ void PagePool::move_exact(int32_t file_page, uint8_t* to) {
     const Backend::Move move = {to, static_cast<uint64_t>(file_page) * static_cast<uint64_t>(layout_.file_page_bytes),
                                 static_cast<uint64_t>(layout_.slot_bytes)};
     context_.backend.spill_read(spill_, &move, 1);
+    context_.backend.spill_read_end(spill_);
 }
 
 int32_t PagePool::take_slot() {

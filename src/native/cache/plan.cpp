@@ -6,7 +6,7 @@ namespace kc {
 namespace {
 
 void score(WaveCall& call) {
-    const WaveMemory& memory = call.layout.wave;
+    const WaveMemory& memory = call.memory;
     kc_attention_score_params params = {};
     params.size = sizeof params;
     params.wave = &call.wave;
@@ -20,7 +20,7 @@ void score(WaveCall& call) {
 
 void select(WaveCall& call) {
     const CacheShape& shape = call.shape;
-    const WaveMemory& memory = call.layout.wave;
+    const WaveMemory& memory = call.memory;
     kc_select_topn_params params = {};
     params.size = sizeof params;
     params.select = shape.select;
@@ -43,7 +43,7 @@ void select(WaveCall& call) {
 }
 
 kc_row_restore_params restore_params(const WaveCall& call) {
-    const WaveMemory& memory = call.layout.wave;
+    const WaveMemory& memory = call.memory;
     kc_row_restore_params params = {};
     params.size = sizeof params;
     params.wave = &call.wave;
@@ -101,7 +101,7 @@ void choose_head_by_head(WaveCall& call) {
 }
 
 void mix(WaveCall& call, int32_t mode, bool kept) {
-    const WaveMemory& memory = call.layout.wave;
+    const WaveMemory& memory = call.memory;
     kc_attention_mix_params params = {};
     params.size = sizeof params;
     params.mode = mode;

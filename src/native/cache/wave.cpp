@@ -21,10 +21,9 @@ uint64_t rows_bytes(const Backend& backend, const kc_store& store, int32_t head_
 
 }  // namespace
 
-void count_wave(const WaveCall& call, kc_statistics& statistics) {
+void count_wave(const WaveCall& call, const WaveMemory& memory, kc_statistics& statistics) {
     const kc_wave& wave = call.wave;
     const CacheShape& shape = call.shape;
-    const WaveMemory& memory = call.layout.seen;
     const kc_layer_view& view = call.plan.view;
     const int64_t n_heads = int64_t(wave.n_queries) * shape.n_q_heads;
     for (int64_t h = 0; h < n_heads; ++h) statistics.n_nonfinite += static_cast<uint64_t>(memory.n_nonfinite[h]);

@@ -10,11 +10,12 @@ struct WaveCall {
     const CacheShape& shape;
     const Layout& layout;
     const LayerPlan& plan;
+    WaveMemory memory;
     kc_wave wave;
     float* out;
 };
 
-// Adds what a wave of a layer did, once its steps are done.
-void count_wave(const WaveCall& call, kc_statistics& statistics);
+// Adds what a wave of a layer did, once its steps are done and `seen` shows what they counted.
+void count_wave(const WaveCall& call, const WaveMemory& seen, kc_statistics& statistics);
 
 }  // namespace kc

@@ -29,7 +29,8 @@ struct Backend {
     // Slow home.
     kc_spill* (*spill_create)(void* self, const char* dir);
     void (*spill_reserve)(kc_spill* spill, uint64_t n_bytes);
-    // Writes and reads that may run side by side; each returns when all n are done.
+    // Writes and reads that may run side by side. Both may return while they are under way: fast memory that is written
+    // may be used again at once, what was read is there for whatever is called behind spill_read_end.
     struct Move {
         void* memory;
         uint64_t offset_bytes;
@@ -37,6 +38,7 @@ struct Backend {
     };
     void (*spill_write)(kc_spill* spill, const Move* moves, int64_t n);
     void (*spill_read)(kc_spill* spill, const Move* moves, int64_t n);
+    void (*spill_read_end)(kc_spill* spill);
     void (*spill_destroy)(kc_spill* spill);
 
     // Stems.

@@ -79,6 +79,7 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
         as_spill(spill).write(moves, n);
     };
     backend.spill_read = [](kc_spill* spill, const Backend::Move* moves, int64_t n) { as_spill(spill).read(moves, n); };
+    backend.spill_read_end = [](kc_spill*) {};
     backend.spill_destroy = [](kc_spill* spill) { delete static_cast<Spill*>(spill); };
 
     backend.rms_norm = forward<rms_norm>;
