@@ -123,6 +123,15 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.spill_read_end = cuda::pinned_read_end;
     backend.spill_destroy = cuda::pinned_destroy;
 
+    backend.token_stride_unit = cuda::kSpanTokens;
+    backend.replay_begin = [](void* self, const kc_wave& wave, bool spilled, const float* out) {
+        // Before a capture: what it does is not to be repeated.
+        on(self).join_push();
+        return on(self).replays().begin(wave, on(self).frames().upload(wave), spilled, out);
+    };
+    backend.replay_end = [](void* self, bool complete) { on(self).replays().end(complete); };
+    backend.replay_forget = [](void* self) { on(self).replays().forget(); };
+
     backend.rms_norm = forward<cuda::rms_norm>;
     backend.rope_table = forward<cuda::rope_table>;
     backend.rope = forward<cuda::rope>;

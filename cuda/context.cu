@@ -37,6 +37,7 @@ void Context::create() {
     seen_faults_ = reinterpret_cast<uint32_t*>(bounce_ + kBounceBytes);
     faults_ = static_cast<uint32_t*>(device_allocate(*this, sizeof *faults_));
     frames_ = std::make_unique<FrameRing>(stream_);
+    replays_ = std::make_unique<Replays>(stream_);
 }
 
 Context::~Context() { destroy(); }
@@ -44,6 +45,7 @@ Context::~Context() { destroy(); }
 void Context::destroy() {
     cudaSetDevice(device_);
     drain();
+    replays_.reset();
     frames_.reset();
     cudaFree(scratch_);
     cudaFree(faults_);

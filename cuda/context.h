@@ -15,6 +15,7 @@
 
 #include "device/layout.h"
 #include "frame_ring.h"
+#include "replays.h"
 
 namespace kc::cuda {
 
@@ -50,6 +51,7 @@ class Context {
     uint64_t n_allocations() const { return n_allocations_ + frames_->n_allocations(); }
     cudaStream_t stream() const { return stream_; }
     FrameRing& frames() { return *frames_; }
+    Replays& replays() { return *replays_; }
 
     // A word of device memory in which kernels note what they could not do; `sync` turns it into an Error.
     uint32_t* faults() const { return faults_; }
@@ -82,6 +84,7 @@ class Context {
     void* scratch_ = nullptr;
     uint64_t scratch_bytes_ = 0;
     std::unique_ptr<FrameRing> frames_;
+    std::unique_ptr<Replays> replays_;
 };
 
 }  // namespace kc::cuda

@@ -124,8 +124,8 @@ typedef struct kc_context_info {
 } kc_context_info;
 
 /* Creates a context: a backend, its worker threads, its scratch. The environment variable KCACHE_ISA (scalar, avx2,
- * avx512) forces an instruction set, for tests. Errors: ARGUMENT, UNSUPPORTED (backend or ISA not on this machine),
- * MEMORY. */
+ * avx512) forces an instruction set, for tests; KCACHE_CUDA_GRAPHS=0 has CUDA launch the kernels of a decode step one
+ * by one, with the same bits. Errors: ARGUMENT, UNSUPPORTED (backend or ISA not on this machine), MEMORY. */
 KC_API kc_status kc_context_create(const kc_context_desc* desc, kc_context** out);
 /* Frees the context. STATE while buffers or caches of it still live (nothing is freed then). */
 KC_API kc_status kc_context_destroy(kc_context* context);

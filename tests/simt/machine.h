@@ -82,6 +82,10 @@ std::string describe_work(uint32_t op);
 bool in_parameters(uintptr_t address, size_t n_bytes);
 bool host_has_waited_for(uint32_t stream, uint32_t sequence);
 
+// ---- runtime.cpp
+
+extern uint64_t n_graph_launches;
+
 // ---- block.cpp
 
 struct Fiber;

@@ -11,6 +11,8 @@
 
 using namespace simt;
 
+uint64_t simt::n_graph_launches = 0;
+
 namespace {
 
 std::recursive_mutex mutex;  // the machine does one thing at a time, whoever asks
@@ -313,6 +315,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t gra
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     LOCK;
     if (!exec || !is_stream(stream) || stream->capture) return done(cudaErrorInvalidValue);
+    ++n_graph_launches;
     simt::wait(*stream, exec->last);
     for (const GraphNode& node : exec->nodes) {
         Stream& lane = node.lane == 0 ? *stream : *exec->lanes[static_cast<size_t>(node.lane)];

@@ -139,7 +139,19 @@ void Cache::attend_wave(WaveCall call) const {
         spilled |= layout_.view_spilled[call.wave.queries[i].sequence] > 0;
     }
     const StepList& list = spilled ? call.plan.spilled : call.plan.resident;
-    for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
+    const Backend& backend = context_.backend;
+    if (!backend.replay_begin) {
+        for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
+        return;
+    }
+    if (backend.replay_begin(backend.self, call.wave, spilled, call.out)) return;
+    try {
+        for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
+    } catch (...) {
+        backend.replay_end(backend.self, false);
+        throw;
+    }
+    backend.replay_end(backend.self, true);
 }
 
 // ---- statistics

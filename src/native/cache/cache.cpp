@@ -87,6 +87,7 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
 }
 
 Cache::~Cache() {
+    if (context_.backend.replay_forget) context_.backend.replay_forget(context_.backend.self);
     context_.release(memory_, layout_.memory.fast_bytes);
     if (spill_) {
         context_.live_bytes -= spill_->reserved_bytes;

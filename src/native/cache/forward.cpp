@@ -170,6 +170,8 @@ void Cache::build_frame() {
         }
         if (kind == KC_ENTRY_PROMPT) n_prompts_ = n_views;
     }
+    token_stride_ = std::min(round_up(token_stride_, context_.backend.token_stride_unit),
+                             int64_t(shape_.n_sequence_pages) * kPageTokens);
     build_waves();
 }
 

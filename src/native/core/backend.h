@@ -41,6 +41,16 @@ struct Backend {
     void (*spill_read_end)(kc_spill* spill);
     void (*spill_destroy)(kc_spill* spill);
 
+    // A wave of decode steps is, layer by layer, the same calls at every step: a backend may record them and replay the
+    // record. replay_begin true: all is enqueued. False: the caller makes the calls, and then replay_end (complete:
+    // false where one of them failed). replay_forget: the layers of a cache are about to go. NULL, all three: this
+    // backend has no records.
+    bool (*replay_begin)(void* self, const kc_wave& wave, bool spilled, const float* out);
+    void (*replay_end)(void* self, bool complete);
+    void (*replay_forget)(void* self);
+    // Waves have a token_stride that is a multiple of this, up to that of a whole context.
+    int32_t token_stride_unit;
+
     // Stems.
     void (*rms_norm)(void* self, const float* x, const float* weight, int64_t n_tokens, int64_t dim, float eps,
                      float* out);
