@@ -85,6 +85,8 @@ bool host_has_waited_for(uint32_t stream, uint32_t sequence);
 // ---- runtime.cpp
 
 extern uint64_t n_graph_launches;
+// From now on one stream does not wait for events of another: a program that needed such a wait is to be caught.
+void drop_waits(uint32_t waiting_stream, uint32_t awaited_stream);
 
 // ---- block.cpp
 
