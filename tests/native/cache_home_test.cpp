@@ -106,9 +106,20 @@ bool same(const Outcome& a, const Outcome& b) {
     return same_bits(a.rows[0], b.rows[0]) && same_bits(a.rows[1], b.rows[1]);
 }
 
+// The small sweep leaves out variants whose parts stand in others: each policy, selection, mode and home of exact rows
+// is still there, coded keys and values too.
+bool is_repetition(const Variant& variant) {
+    for (const char* name : {"full q8", "window f16", "kcache f16", "kcache f16 dense 1", "kcache k q8", "kcache v q8",
+                             "sketch k f16 dense 1"}) {
+        if (std::strcmp(variant.name, name) == 0) return true;
+    }
+    return false;
+}
+
 void every_way(int argc, char** argv) {
     for (const Variant& variant : kVariants) {
         if (!wanted(variant, argc, argv, 1)) continue;
+        if (argc <= 1 && small_sweep() && is_repetition(variant)) continue;
         const Outcome plain = decode_two(variant, {});
         CHECK(all_finite(plain.rows[0]) && all_finite(plain.rows[1]), variant.name);
         CHECK(plain.statistics.rows_restored == 0, variant.name << ": restored " << plain.statistics.rows_restored);

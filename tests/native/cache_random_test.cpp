@@ -225,12 +225,22 @@ const Variant kVariants[] = {
     {"full q4", KC_POLICY_FULL, KC_CODEC_Q4, KC_CODEC_Q2, 0, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0},
 };
 
+// The small sweep leaves out variants whose parts stand in others: each policy is still there, with coded rows and
+// without.
+bool is_repetition(const Variant& variant) {
+    for (const char* name : {"full q8", "window f16", "kcache f16", "sketch k f16", "full q4"}) {
+        if (std::strcmp(variant.name, name) == 0) return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const uint32_t n_seeds = argc > 1 ? uint32_t(std::atoi(argv[1])) : small_sweep() ? 1 : 12;
     for (const Variant& variant : kVariants) {
         if (!wanted(variant, argc, argv, 2)) continue;
+        if (argc <= 2 && small_sweep() && is_repetition(variant)) continue;
         uint64_t n_compared = 0, n_restored = 0;
         for (uint32_t seed = 1; seed <= n_seeds; ++seed) {
             Game game(variant, seed);
