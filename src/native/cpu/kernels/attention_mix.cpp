@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cpu/kernels/mix_sums.h"
+#include "cpu/kernels/wave_lists.h"
 
 namespace kc {
 namespace {
@@ -153,22 +154,15 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   ceil_div(wave.token_stride, kSpanTokens),
                   span_stride_of(layer),
                   static_cast<float*>(params.scratch)};
-    const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
-    const int64_t n_pairs = wave.n_queries * n_heads;
-    const auto n_pages_of = [&](int64_t query) { return wave.sequences[wave.queries[query].sequence].n_pages; };
-    context.pool.run(n_pairs * mix.n_spans, 1, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t span = i % mix.n_spans, pair = i / mix.n_spans;
-            const int64_t query = pair / n_heads;
-            if (span * kSpanPages >= n_pages_of(query)) continue;
-            mix.mix_span(query, wave.kv_head_begin + pair % n_heads, span, !mix.rescores());
-        }
+    const WaveLists lists{wave};
+    lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
+        mix.mix_span(lists.query_of(list), lists.head_of(list), span, !mix.rescores());
     });
-    for (int64_t pair = 0; mix.rescores() && pair < n_pairs; ++pair) {
-        const int64_t query = pair / n_heads, kv_head = wave.kv_head_begin + pair % n_heads;
+    for (int64_t list = 0; mix.rescores() && list < lists.n(); ++list) {
+        const int64_t query = lists.query_of(list), kv_head = lists.head_of(list);
         bool again = false;
         for (int64_t h = kv_head * mix.group; h < (kv_head + 1) * mix.group; ++h) again |= mix.rescore_far(query, h);
-        for (int64_t span = 0; again && span * kSpanPages < n_pages_of(query); ++span) {
+        for (int64_t span = 0; again && span * kSpanPages < lists.sequence_of(list).n_pages; ++span) {
             mix.mix_span(query, kv_head, span, true);
         }
     }

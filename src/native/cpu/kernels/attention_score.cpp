@@ -5,6 +5,7 @@
 
 #include "cpu/context.h"
 #include "cpu/kernels/layout.h"
+#include "cpu/kernels/wave_lists.h"
 
 namespace kc {
 namespace {
@@ -265,21 +266,15 @@ void attention_score(CpuContext& context, const kc_attention_score_params& param
         reinterpret_cast<SpanScore*>(base),
         reinterpret_cast<CodedQuery*>(base + span_bytes(n_q_lists, wave.token_stride)),
         reinterpret_cast<int16_t*>(base + span_bytes(n_q_lists, wave.token_stride) + query_bytes(layer, n_q_lists))};
-    const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
+    const WaveLists lists{wave};
     const auto over_spans = [&](void (Score::*work)(int64_t, int64_t, int64_t) const) {
-        context.pool.run(wave.n_queries * n_heads * score.n_spans, 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t span = i % score.n_spans, pair = i / score.n_spans;
-                const int64_t query = pair / n_heads, kv_head = wave.kv_head_begin + pair % n_heads;
-                if (span * kSpanPages >= wave.sequences[wave.queries[query].sequence].n_pages) continue;
-                (score.*work)(query, kv_head, span);
-            }
+        lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
+            (score.*work)(lists.query_of(list), lists.head_of(list), span);
         });
     };
     if (layer.k.codec != KC_CODEC_F16) {
-        const int64_t n_pairs = wave.n_queries * n_heads;
-        context.pool.run(n_pairs, std::max<int64_t>(1, 16 / score.group), [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) score.prepare(i / n_heads, wave.kv_head_begin + i % n_heads);
+        context.pool.run(lists.n(), std::max<int64_t>(1, 16 / score.group), [&](int64_t begin, int64_t end, int) {
+            for (int64_t list = begin; list < end; ++list) score.prepare(lists.query_of(list), lists.head_of(list));
         });
     }
     over_spans(&Score::score_span);

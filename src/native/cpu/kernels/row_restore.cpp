@@ -13,6 +13,7 @@
 #include "cpu/context.h"
 #include "cpu/kernels/hot_rows.h"
 #include "cpu/kernels/layout.h"
+#include "cpu/kernels/wave_lists.h"
 #include "cpu/memory/spill.h"
 
 namespace kc {
@@ -72,34 +73,25 @@ struct RestoreScratch {
 
 struct Restore {
     const kc_row_restore_params& params;
-    const kc_wave& wave;
+    const WaveLists lists;
     const kc_layer_view& layer;
     RestoreScratch scratch;
 
-    explicit Restore(const kc_row_restore_params& p) : params(p), wave(*p.wave), layer(*p.wave->layer) {
-        RestoreScratch::carve(n_lists(), p.kept_stride, layer.exact.row_bytes, static_cast<uint8_t*>(p.scratch),
+    explicit Restore(const kc_row_restore_params& p) : params(p), lists{*p.wave}, layer(*p.wave->layer) {
+        RestoreScratch::carve(lists.n(), p.kept_stride, layer.exact.row_bytes, static_cast<uint8_t*>(p.scratch),
                               &scratch);
     }
 
-    int64_t n_heads() const { return wave.kv_head_end - wave.kv_head_begin; }
-    int64_t n_lists() const { return wave.n_queries * n_heads(); }
-    int64_t query_of(int64_t list) const { return list / n_heads(); }
-    int32_t head_of(int64_t list) const { return wave.kv_head_begin + static_cast<int32_t>(list % n_heads()); }
-    // Where the list stands among those of all KV heads.
-    int64_t place_of(int64_t list) const { return query_of(list) * layer.n_kv_heads + head_of(list); }
-    const kc_sequence_view& sequence_of(int64_t list) const {
-        return wave.sequences[wave.queries[query_of(list)].sequence];
-    }
     HotRows hot_of(int64_t list) const {
         const kc_hot_store& hot = *params.hot;
-        return {hot.state + sequence_of(list).hot * hot.state_stride_bytes +
-                    head_of(list) * static_cast<int64_t>(HotRows::state_bytes(hot.n_slots)),
+        return {hot.state + lists.sequence_of(list).hot * hot.state_stride_bytes +
+                    lists.head_of(list) * static_cast<int64_t>(HotRows::state_bytes(hot.n_slots)),
                 hot.n_slots};
     }
     uint8_t* hot_row(int64_t list, int32_t slot) const {
         const kc_hot_store& hot = *params.hot;
-        return hot.rows + sequence_of(list).hot * hot.hot_stride_bytes +
-               (int64_t{head_of(list)} * hot.n_slots + slot) * layer.exact.row_bytes;
+        return hot.rows + lists.sequence_of(list).hot * hot.hot_stride_bytes +
+               (int64_t{lists.head_of(list)} * hot.n_slots + slot) * layer.exact.row_bytes;
     }
 
     const uint8_t* fast_row(const kc_sequence_view& sequence, int32_t page, int32_t head, int32_t token) const;
@@ -119,18 +111,18 @@ const uint8_t* Restore::fast_row(const kc_sequence_view& sequence, int32_t page,
 }
 
 bool Restore::resolve(int64_t list) const {
-    const kc_sequence_view& sequence = sequence_of(list);
+    const kc_sequence_view& sequence = lists.sequence_of(list);
     const kc_exact_store& exact = layer.exact;
-    const int64_t at = place_of(list) * params.kept_stride;
+    const int64_t at = lists.place_of(list) * params.kept_stride;
     const int32_t* kept = params.kept + at;
     const uint8_t** rows = params.rows + at;
-    const int32_t n_kept = params.n_kept[place_of(list)];
+    const int32_t n_kept = params.n_kept[lists.place_of(list)];
     int32_t n_hot = 0, n_missed = 0;
     scratch.n_missed[list] = 0;
     std::optional<HotRows> hot;  // once a spilled row was met
     for (int32_t i = 0; i < n_kept; ++i) {
         const int32_t page = kept[i] / kPageTokens, token = kept[i] % kPageTokens;
-        rows[i] = fast_row(sequence, page, head_of(list), token);
+        rows[i] = fast_row(sequence, page, lists.head_of(list), token);
         if (rows[i] != nullptr) continue;
         if (params.hot == nullptr) return false;
         if (!hot) {
@@ -145,8 +137,8 @@ bool Restore::resolve(int64_t list) const {
             rows[i] = hot_row(list, slot);
         }
     }
-    params.n_hot[place_of(list)] = n_hot;
-    params.n_restored[place_of(list)] = n_missed;
+    params.n_hot[lists.place_of(list)] = n_hot;
+    params.n_restored[lists.place_of(list)] = n_missed;
     scratch.n_missed[list] = n_missed;
     if (n_missed == 0) return true;
     const int32_t* slots;
@@ -161,7 +153,7 @@ bool Restore::resolve(int64_t list) const {
         const int32_t token = kept[i] % kPageTokens;
         uint8_t* to = n < n_room ? hot_row(list, slots[n]) : params.staging + (at + i) * exact.row_bytes;
         miss[n] = {static_cast<uint64_t>(exact.spill_offset_bytes + ~page.exact * exact.spill_stride_bytes +
-                                         (int64_t{head_of(list)} * kPageTokens + token) * exact.row_bytes),
+                                         (int64_t{lists.head_of(list)} * kPageTokens + token) * exact.row_bytes),
                    to};
         new_tokens[n++] = page.position + token;
         rows[i] = to;
@@ -173,7 +165,7 @@ bool Restore::resolve(int64_t list) const {
 // Packs and sorts the misses of all lists; rows that touch, or share a 4 KiB block, come with one read.
 void Restore::plan_reads() const {
     Flight& flight = *scratch.flight;
-    for (int64_t list = 0; list < n_lists(); ++list) {
+    for (int64_t list = 0; list < lists.n(); ++list) {
         std::memmove(scratch.misses + flight.n_misses, scratch.misses + list * params.kept_stride,
                      sizeof(Miss) * static_cast<size_t>(scratch.n_missed[list]));
         flight.n_misses += scratch.n_missed[list];
@@ -205,9 +197,9 @@ void Restore::plan_reads() const {
 // After a failed read nothing that was on its way may be found again.
 void Restore::forget() const {
     scratch.flight->n_moves = 0;
-    for (int64_t list = 0; list < n_lists(); ++list) {
+    for (int64_t list = 0; list < lists.n(); ++list) {
         if (params.hot != nullptr && scratch.n_missed[list] != 0) hot_of(list).drop(0);
-        params.n_restored[place_of(list)] = 0;
+        params.n_restored[lists.place_of(list)] = 0;
     }
 }
 
@@ -223,7 +215,7 @@ void row_restore_begin(CpuContext& context, const kc_row_restore_params& params)
     const Restore restore(params);
     Flight* flight = new (restore.scratch.flight) Flight();
     std::atomic<bool> placed{true};
-    context.pool.run(restore.n_lists(), 4, [&](int64_t begin, int64_t end, int) {
+    context.pool.run(restore.lists.n(), 4, [&](int64_t begin, int64_t end, int) {
         for (int64_t list = begin; list < end; ++list) {
             if (!restore.resolve(list)) placed.store(false, std::memory_order_relaxed);
         }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/kernels/select_list.h"
+#include "cpu/kernels/wave_lists.h"
 
 namespace kc {
 namespace {
@@ -10,29 +11,25 @@ namespace {
 // Lists that are worked on at one time, per thread: enough to share them out evenly.
 constexpr int64_t kListsPerThread = 4;
 
-// The lists of a wave, as many at a time as there is scratch for.
-struct Lists {
+// The choice for the lists of a wave, as many at a time as there is scratch for.
+struct Choice {
     CpuContext& context;
     const kc_select_topn_params& params;
-    const kc_wave& wave;
+    const WaveLists lists;
     int64_t group;
-    int64_t n_heads;
     int64_t scratch_stride;
-    int64_t first = 0;  // of those that are worked on
+    int64_t first = 0;  // of the lists that are worked on
 
-    int64_t place_of(int64_t list) const {
-        return list / n_heads * wave.layer->n_kv_heads + wave.kv_head_begin + list % n_heads;
-    }
-    const kc_query_view& query_of(int64_t list) const { return wave.queries[list / n_heads]; }
     SelectScratch scratch_of(int64_t list) const {
         SelectScratch scratch;
-        SelectScratch::carve(group, wave.token_stride,
+        SelectScratch::carve(group, lists.wave.token_stride,
                              static_cast<uint8_t*>(params.scratch) + (list - first) * scratch_stride, &scratch);
         return scratch;
     }
     Selection selection_of(int64_t list, SelectScratch& scratch) const {
-        const kc_query_view& view = query_of(list);
-        const int64_t head = place_of(list) * group;
+        const kc_wave& wave = lists.wave;
+        const kc_query_view& view = lists.view_of(list);
+        const int64_t head = lists.place_of(list) * group;
         const int64_t n_sink = std::min(wave.n_sink, view.n_visible);
         return {params,
                 *context.kernels,
@@ -40,7 +37,7 @@ struct Lists {
                 group,
                 params.weights + head * wave.token_stride,
                 params.mass + head,
-                int64_t{wave.sequences[view.sequence].n_pages} * kPageTokens,
+                int64_t{lists.sequence_of(list).n_pages} * kPageTokens,
                 n_sink,
                 std::max<int64_t>(n_sink, view.n_visible - wave.n_recent),
                 params.tail + head,
@@ -49,15 +46,11 @@ struct Lists {
     // work(selection, first page, last page) for every span of lists [first, first + n).
     template <class Work>
     void over_spans(int64_t n, Work&& work) const {
-        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
-        context.pool.run(n * n_spans, 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) {
-                SelectScratch scratch = scratch_of(first + i / n_spans);
-                Selection selection = selection_of(first + i / n_spans, scratch);
-                const int64_t page = i % n_spans * kSpanPages;
-                if (page >= selection.n_pages()) continue;
-                work(selection, page, std::min<int64_t>(selection.n_pages(), page + kSpanPages));
-            }
+        lists.over_spans(context.pool, first, n, [&](int64_t list, int64_t span) {
+            SelectScratch scratch = scratch_of(list);
+            Selection selection = selection_of(list, scratch);
+            const int64_t page = span * kSpanPages;
+            work(selection, page, std::min<int64_t>(selection.n_pages(), page + kSpanPages));
         });
     }
     void begin(int64_t list) const;
@@ -65,16 +58,16 @@ struct Lists {
     void finish(int64_t list) const;
 };
 
-void Lists::begin(int64_t list) const {
+void Choice::begin(int64_t list) const {
     const SelectScratch scratch = scratch_of(list);
     for (int64_t h = 0; h < group; ++h) {
-        const float mass = params.mass[place_of(list) * group + h];
+        const float mass = params.mass[lists.place_of(list) * group + h];
         scratch.factors[h] = mass > 0.f ? 1.f / mass : 0.f;
     }
 }
 
 // The n_keep best, sinks and recent ones.
-void Lists::choose(int64_t list) const {
+void Choice::choose(int64_t list) const {
     SelectScratch scratch = scratch_of(list);
     Selection selection = selection_of(list, scratch);
     std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
@@ -88,7 +81,7 @@ void Lists::choose(int64_t list) const {
             scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
         }
     }
-    const int64_t n_visible = query_of(list).n_visible;
+    const int64_t n_visible = lists.view_of(list).n_visible;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {
         const int64_t position = page * kPageTokens;
         scratch.kept[page] = scratch.chosen[page] | low_bits(selection.first - position) |
@@ -97,22 +90,22 @@ void Lists::choose(int64_t list) const {
 }
 
 // Further ones until the bounds hold; the list.
-void Lists::finish(int64_t list) const {
+void Choice::finish(int64_t list) const {
     SelectScratch scratch = scratch_of(list);
     Selection selection = selection_of(list, scratch);
     int64_t n_chosen = 0;
     for (int64_t page = 0; page < selection.n_pages(); ++page) n_chosen += __builtin_popcountll(scratch.chosen[page]);
-    params.missed[place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
-    int32_t* kept = params.kept + place_of(list) * params.kept_stride;
+    params.missed[lists.place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
+    int32_t* kept = params.kept + lists.place_of(list) * params.kept_stride;
     int32_t n_kept = 0;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {
         for (uint64_t left = scratch.kept[page]; left != 0; left &= left - 1) {
             kept[n_kept++] = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(left));
         }
     }
-    params.n_kept[place_of(list)] = n_kept;
-    params.n_selected[place_of(list)] =
-        n_kept - static_cast<int32_t>(selection.first + query_of(list).n_visible - selection.last);
+    params.n_kept[lists.place_of(list)] = n_kept;
+    params.n_selected[lists.place_of(list)] =
+        n_kept - static_cast<int32_t>(selection.first + lists.view_of(list).n_visible - selection.last);
 }
 
 int64_t lists_at_a_time(const CpuContext& context, int64_t n_lists) {
@@ -130,27 +123,25 @@ uint64_t select_topn_scratch_bytes(CpuContext& context, const kc_layer_view& lay
 
 void select_topn(CpuContext& context, const kc_select_topn_params& params) {
     const kc_wave& wave = *params.wave;
-    Lists lists{
-        context, params, wave, wave.layer->n_q_heads / wave.layer->n_kv_heads, wave.kv_head_end - wave.kv_head_begin,
-        0};
+    Choice choice{context, params, {wave}, wave.layer->n_q_heads / wave.layer->n_kv_heads, 0};
     SelectScratch unused;
-    lists.scratch_stride = SelectScratch::carve(lists.group, wave.token_stride, nullptr, &unused);
-    const int64_t n_lists = wave.n_queries * lists.n_heads;
+    choice.scratch_stride = SelectScratch::carve(choice.group, wave.token_stride, nullptr, &unused);
+    const int64_t n_lists = choice.lists.n();
     const int64_t n_at_a_time = lists_at_a_time(context, n_lists);
-    for (; lists.first < n_lists; lists.first += n_at_a_time) {
-        const int64_t n = std::min(n_at_a_time, n_lists - lists.first);
-        for (int64_t i = 0; i < n; ++i) lists.begin(lists.first + i);
+    for (; choice.first < n_lists; choice.first += n_at_a_time) {
+        const int64_t n = std::min(n_at_a_time, n_lists - choice.first);
+        for (int64_t i = 0; i < n; ++i) choice.begin(choice.first + i);
         if (params.select == KC_SELECT_GROUP) {
-            lists.over_spans(n, [&](Selection& s, int64_t begin, int64_t end) { s.rank(0, s.group, begin, end); });
+            choice.over_spans(n, [&](Selection& s, int64_t begin, int64_t end) { s.rank(0, s.group, begin, end); });
         }
-        const auto over_lists = [&](void (Lists::*work)(int64_t) const) {
+        const auto over_lists = [&](void (Choice::*work)(int64_t) const) {
             context.pool.run(n, 1, [&](int64_t begin, int64_t end, int) {
-                for (int64_t i = begin; i < end; ++i) (lists.*work)(lists.first + i);
+                for (int64_t i = begin; i < end; ++i) (choice.*work)(choice.first + i);
             });
         };
-        over_lists(&Lists::choose);
-        lists.over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
-        over_lists(&Lists::finish);
+        over_lists(&Choice::choose);
+        choice.over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
+        over_lists(&Choice::finish);
     }
 }
 

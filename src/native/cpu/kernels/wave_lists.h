@@ -1,0 +1,35 @@
+// The lists of a wave, one per query and KV head, and how their spans are shared out to threads.
+#pragma once
+
+#include "cpu/kernels/layout.h"
+#include "cpu/parallel.h"
+
+namespace kc {
+
+struct WaveLists {
+    const kc_wave& wave;
+
+    int64_t n_heads() const { return wave.kv_head_end - wave.kv_head_begin; }
+    int64_t n() const { return wave.n_queries * n_heads(); }
+    int64_t query_of(int64_t list) const { return list / n_heads(); }
+    int32_t head_of(int64_t list) const { return wave.kv_head_begin + static_cast<int32_t>(list % n_heads()); }
+    // Where the list stands among those of all KV heads.
+    int64_t place_of(int64_t list) const { return query_of(list) * wave.layer->n_kv_heads + head_of(list); }
+    const kc_query_view& view_of(int64_t list) const { return wave.queries[query_of(list)]; }
+    const kc_sequence_view& sequence_of(int64_t list) const { return wave.sequences[view_of(list).sequence]; }
+
+    // work(list, span) for every span of lists [first, first + count). All stems cut in this way, so that the weights
+    // of a span most often stay with the core that made them.
+    template <class Work>
+    void over_spans(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
+        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
+        pool.run(count * n_spans, 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) {
+                const int64_t list = first + i / n_spans, span = i % n_spans;
+                if (span * kSpanPages < sequence_of(list).n_pages) work(list, span);
+            }
+        });
+    }
+};
+
+}  // namespace kc
