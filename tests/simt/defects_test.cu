@@ -1,11 +1,9 @@
 // Planted defects: each runs in a child process, which must die with the sentence that names it. Beside every defect
 // stands its sound twin, which must live: a machine that condemns everything would prove nothing.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <string>
 
+#include "child.h"
 #include "device/tensor.h"
 #include "device/warp.h"
 #include "expect.h"
@@ -303,23 +301,13 @@ const Case cases[] = {
 
 // Runs one case in a child; returns what it said and how it ended.
 std::string run(const Case& c, bool planted, uint64_t seed, int* status) {
-    int ends[2];
-    EXPECT(pipe(ends) == 0);
-    const pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], 2);
-        simt::set_seed(seed);
-        stream = new_stream();
-        c.run(planted);
-        _exit(0);
-    }
-    close(ends[1]);
-    std::string said;
-    char part[512];
-    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<size_t>(n));
-    close(ends[0]);
-    waitpid(child, status, 0);
-    return said;
+    return run_in_child(
+        [&] {
+            simt::set_seed(seed);
+            stream = new_stream();
+            c.run(planted);
+        },
+        status);
 }
 
 }  // namespace

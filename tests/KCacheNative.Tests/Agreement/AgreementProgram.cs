@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using KCacheNative.Console.Evaluation;
 using KCacheNative.Formats;
 using KCacheNative.Models;
 using KCacheNative.Runtime;
@@ -80,7 +81,7 @@ internal static class AgreementProgram
         var batch = new ForwardBatch(1);
         while (true)
         {
-            chosen.Add(AgreementTests.ArgMax(rows[^1]));
+            chosen.Add(NextTokenDistribution.ArgMax(rows[^1]));
             if (chosen.Count == AgreementCases.Steps)
                 break;
             batch.Clear();

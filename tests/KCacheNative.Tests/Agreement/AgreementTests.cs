@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using KCacheNative.Console.Evaluation;
 using KCacheNative.Runtime;
 
 namespace KCacheNative.Tests.Agreement;
@@ -52,18 +53,6 @@ public class AgreementTests
             Assert.That(output, Does.Not.Contain("cuBLAS 0"), "the products of the prompt were cuBLAS's");
     }
 
-    internal static int ArgMax(ReadOnlySpan<float> logits)
-    {
-        int best = 0;
-        for (int i = 1; i < logits.Length; i++)
-        {
-            if (logits[i] > logits[best])
-                best = i;
-        }
-
-        return best;
-    }
-
     private void AssertAgree(float[][] found)
     {
         Assert.That(found, Has.Length.EqualTo(_scalar.Length));
@@ -82,7 +71,7 @@ public class AgreementTests
         {
             float[] expected = _scalar[row];
             worst = Math.Max(worst, expected.Zip(found[row], (a, b) => Math.Abs(a - b)).Max());
-            int best = ArgMax(found[row]);
+            int best = NextTokenDistribution.ArgMax(found[row]);
             if (best == _ids[row])
                 continue;
             float lead = expected[_ids[row]] - expected[best];

@@ -1,9 +1,7 @@
 // Every kind of wait between the backend's streams is needed, and the machine sees where one is missing: a cache whose
 // rows come and go lives with all of them, and dies, named, without any one kind.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "cache_harness.h"
+#include "child.h"
 #include "machine.h"
 
 using namespace harness;
@@ -60,23 +58,13 @@ void play() {
 
 // Plays in a child; returns what it said and how it ended.
 std::string run(const Kind* dropped, uint64_t seed, int* status) {
-    int ends[2];
-    if (pipe(ends) != 0) std::exit(1);
-    const pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], 2);
-        simt::set_seed(seed);
-        if (dropped) simt::drop_waits(dropped->waits, dropped->awaited);
-        play();
-        _exit(0);
-    }
-    close(ends[1]);
-    std::string said;
-    char part[512];
-    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) said.append(part, static_cast<size_t>(n));
-    close(ends[0]);
-    waitpid(child, status, 0);
-    return said;
+    return run_in_child(
+        [&] {
+            simt::set_seed(seed);
+            if (dropped) simt::drop_waits(dropped->waits, dropped->awaited);
+            play();
+        },
+        status);
 }
 
 }  // namespace
