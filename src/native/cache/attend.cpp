@@ -49,10 +49,15 @@ void Cache::attend(int32_t layer, const float* q, float* out) {
     kc_statistics statistics = layout_.pending[layer];
     if (n_prompts_ > 0) attend_prompts(layout_.layers[layer], q, out);
     for (int32_t w = 0; w < n_waves_; ++w) {
-        attend_wave(wave_of(layer, w, q, out));
-        // Where the host sees what was counted only when the forward ends, the last wave's counts wait for that; those
-        // of waves before it, which are rare, make way for the next.
-        if (context_.backend.host_sees_fast || w + 1 < n_waves_) count(layer, w, statistics);
+        const WaveCall call = wave_of(layer, w, q, out);
+        attend_wave(call);
+        if (!context_.backend.host_sees_fast) {
+            // The host sees what was counted only when the forward ends, and the last wave's counts wait for that;
+            // those of waves before it, which are rare, make way for the next.
+            if (w + 1 == n_waves_) break;
+            see_counts(layer, 1);
+        }
+        count_wave(call, of_layer(layout_, layout_.seen, layer), statistics);
     }
     if (context_.backend.host_sees_fast) count_odd_rows(layer, statistics);
     layout_.pending[layer] = statistics;
@@ -82,12 +87,12 @@ void Cache::attend_prompts(const LayerPlan& plan, const float* q, float* out) {
             continue;
         }
         // Head by head; where there is memory for the rows of two, those of the next come in meanwhile.
-        const bool ahead = layout_.prompt_rows[1] != nullptr;
+        const bool ahead = layout_.n_prompt_buffers > 1;
         for (int32_t head = 0; head < shape_.n_kv_heads; ++head) {
             if (head == 0 || !ahead) read_prompt_rows(plan, layout_.views[begin], head);
             backend.spill_read_end(spill_);
             if (ahead && head + 1 < shape_.n_kv_heads) read_prompt_rows(plan, layout_.views[begin], head + 1);
-            const uint8_t* const* pages = layout_.prompt_pages[ahead ? head % 2 : 0];
+            const uint8_t* const* pages = layout_.prompt_pages[head % layout_.n_prompt_buffers];
             params.staged = &pages;
             params.kv_head_begin = head;
             params.kv_head_end = head + 1;
@@ -102,7 +107,7 @@ void Cache::attend_prompts(const LayerPlan& plan, const float* q, float* out) {
 void Cache::read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head) {
     const kc_exact_store& exact = plan.view.exact;
     const int64_t head_bytes = kPageTokens * exact.row_bytes;
-    const int buffer = layout_.prompt_rows[1] ? head % 2 : 0;
+    const int32_t buffer = head % layout_.n_prompt_buffers;
     int64_t n_moves = 0;
     for (int32_t p = 0; p < view.n_pages; ++p) {
         layout_.prompt_pages[buffer][p] = nullptr;
@@ -155,12 +160,6 @@ void Cache::attend_wave(WaveCall call) const {
 }
 
 // ---- statistics
-
-// What a wave of a layer counted.
-void Cache::count(int32_t layer, int32_t wave, kc_statistics& statistics) {
-    if (!context_.backend.host_sees_fast) see_counts(layer, 1);
-    count_wave(wave_of(layer, wave, nullptr, nullptr), of_layer(layout_, layout_.seen, layer), statistics);
-}
 
 // Rows of k and v of a layer that were not finite.
 void Cache::count_odd_rows(int32_t layer, kc_statistics& statistics) {

@@ -63,7 +63,6 @@ class Cache {
     void read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head);
     WaveCall wave_of(int32_t layer, int32_t wave, const float* q, float* out) const;
     void attend_wave(WaveCall call) const;
-    void count(int32_t layer, int32_t wave, kc_statistics& statistics);
     void count_odd_rows(int32_t layer, kc_statistics& statistics);
     void count_at_end();
     void forget_counts();

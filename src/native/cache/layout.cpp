@@ -177,7 +177,8 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
         layout.may_spill ? Arena::product(layout.restore_head_bytes, static_cast<uint64_t>(shape.n_kv_heads)) : 0;
     layout.restore_scratch = arena.take<uint8_t>(std::max(all, by_heads));
     if (layout.may_spill) {
-        for (int i = 0; i < (backend.host_sees_fast ? 1 : 2); ++i) {
+        layout.n_prompt_buffers = backend.host_sees_fast ? 1 : 2;
+        for (int32_t i = 0; i < layout.n_prompt_buffers; ++i) {
             layout.prompt_rows[i] = arena.take<uint8_t>(Arena::product(
                 static_cast<uint64_t>(kPageTokens * selecting.view.exact.row_bytes), shape.n_sequence_pages));
             layout.prompt_pages[i] = host.take<const uint8_t*>(shape.n_sequence_pages);

@@ -109,8 +109,9 @@ struct Layout {
     void* stem_scratch;     // of the stem that runs
     uint8_t* restore_scratch;
     uint64_t restore_head_bytes;  // of one KV head in flight
-    // Exact rows of one layer, KV head and sequence, page by page; NULL: nothing can be spilled. The second is NULL
-    // where reading is not worth running ahead: where the host itself copies.
+    // Exact rows of one layer, KV head and sequence, page by page; none: nothing can be spilled; one: reading is not
+    // worth running ahead, as the host itself copies.
+    int32_t n_prompt_buffers;
     uint8_t* prompt_rows[2];
     const uint8_t** prompt_pages[2];
     Backend::Move* moves;

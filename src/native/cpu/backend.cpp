@@ -80,9 +80,9 @@ Backend make_cpu_backend(const kc_context_desc& desc) {
     };
     backend.spill_read = [](kc_spill* spill, const Backend::Move* moves, int64_t n) { as_spill(spill).read(moves, n); };
     backend.spill_read_end = [](kc_spill*) {};
+    backend.spill_destroy = [](kc_spill* spill) { delete static_cast<Spill*>(spill); };
 
     backend.token_stride_unit = kPageTokens;
-    backend.spill_destroy = [](kc_spill* spill) { delete static_cast<Spill*>(spill); };
 
     backend.rms_norm = forward<rms_norm>;
     backend.rope_table = forward<rope_table>;
