@@ -63,41 +63,41 @@ bool Mix::rescore_far(int64_t query, int64_t q_head) const {
     return true;
 }
 
-// Rows lie anywhere: read one by one, each would be waited for.
-void Mix::prefetch_kept(int64_t list, int64_t begin, int64_t end) const {
-    for (int64_t i = begin; i < end; ++i) {
+// Those of the list's kept tokens that lie in spans [first, last).
+Mix::Range Mix::kept_of(int64_t list, int64_t first, int64_t last) const {
+    if (params.kept == nullptr) return {0, 0};
+    const int32_t* kept = params.kept + list * params.kept_stride;
+    const int32_t* end = kept + params.n_kept[list];
+    const int32_t* from = std::lower_bound(kept, end, first * kSpanTokens);
+    return {from - kept, std::lower_bound(from, end, last * kSpanTokens) - kept};
+}
+
+// Rows lie anywhere: read one by one, each would be waited for. Those of the next span as well: whoever mixes this
+// one most likely mixes that one next.
+void Mix::prefetch_kept(int64_t list, int64_t span) const {
+    const Range range = kept_of(list, span, span + 2);
+    for (int64_t i = range.begin; i < range.end; ++i) {
         const uint8_t* row = params.rows[list * params.kept_stride + i];
         for (int64_t b = 0; b < layer.exact.row_bytes; b += 64) __builtin_prefetch(row + b);
     }
 }
 
-void Mix::mix_span(int64_t query, int64_t kv_head, int64_t span, bool rescored) const {
+// One of the heads that are mixed in turn.
+void Mix::mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bool rescored) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int32_t first = static_cast<int32_t>(span * kSpanPages);
     const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
-    const int64_t list = query * layer.n_kv_heads + kv_head;
-    const int32_t* kept = params.kept == nullptr ? nullptr : params.kept + list * params.kept_stride;
-    const int32_t* kept_end = kept == nullptr ? nullptr : kept + params.n_kept[list];
-    const int32_t* begin = std::lower_bound(kept, kept_end, first * kPageTokens);
-    const int32_t* next_span = std::lower_bound(begin, kept_end, last * kPageTokens);
-    if (kept != nullptr) {
-        // Those of the next span as well: whoever mixes this one most likely mixes that one, too.
-        const int32_t* ahead = std::lower_bound(next_span, kept_end, (last + kSpanPages) * kPageTokens);
-        prefetch_kept(list, begin - kept, ahead - kept);
-    }
+    const bool is_last = kv_head + 1 == heads.end;
+    const Course course = {last, static_cast<int32_t>(is_last ? heads.begin : kv_head + 1), is_last ? last : first};
+    const Range kept = kept_of(query * layer.n_kv_heads + kv_head, span, span + 1);
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
         std::fill_n(plain_of(query, h, span), 2 * layer.head_dim, 0.f);
         span_of(query, h, span) = {};
-        if (!rescored) span_of(query, h, span).highest = rescore(query, h, begin - kept, next_span - kept, 0.f);
+        if (!rescored) span_of(query, h, span).highest = rescore(query, h, kept.begin, kept.end, 0.f);
     }
-    for (int32_t page = first; page < last; ++page) {
-        const int32_t* end = begin;
-        while (end < kept_end && *end < (page + 1) * kPageTokens) ++end;
-        for (int64_t h = 0; h < group; h += kMaxGroup) {
-            mix_page(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span, page, begin - kept,
-                     end - kept);
-        }
-        begin = end;
+    for (int64_t h = 0; h < group; h += kMaxGroup) {
+        mix_heads(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span, kept.begin, kept.end,
+                  course);
     }
 }
 
@@ -155,15 +155,19 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   span_stride_of(layer),
                   static_cast<float*>(params.scratch)};
     const WaveLists lists{wave};
-    lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
-        mix.mix_span(lists.query_of(list), lists.head_of(list), span, !mix.rescores());
+    lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
+        for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span);
+        for (int64_t list = first; list < last; ++list) {
+            mix.mix_span(lists.query_of(list), lists.head_of(list), {lists.head_of(first), lists.head_of(last - 1) + 1},
+                         span, !mix.rescores());
+        }
     });
     for (int64_t list = 0; mix.rescores() && list < lists.n(); ++list) {
         const int64_t query = lists.query_of(list), kv_head = lists.head_of(list);
         bool again = false;
         for (int64_t h = kv_head * mix.group; h < (kv_head + 1) * mix.group; ++h) again |= mix.rescore_far(query, h);
         for (int64_t span = 0; again && span * kSpanPages < lists.sequence_of(list).n_pages; ++span) {
-            mix.mix_span(query, kv_head, span, true);
+            mix.mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
         }
     }
     for (int64_t query = 0; query < wave.n_queries; ++query) {

@@ -1,6 +1,7 @@
 // Purpose:  the weighted sum of values of a decode step, from exact rows, from the V store, or from both.
 // Shapes:   weights [query, q_head, token], rows of values [head_dim]; out [row, q_head, head_dim].
-// Mapping:  piece = (query, KV head, span of 16 pages); a value is read once for all heads of the group, d in lanes.
+// Mapping:  piece = (query, some KV heads, span of 16 pages), one head after the other; a value is read once for all
+//           heads of the group, d in lanes.
 // Traffic:  per query and KV head, (rows read) * (bytes of a row + 4 * group).
 // Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; rows of levels
 //           are summed in integers, under weights of 15 bits a page; coded rows are summed rotated.

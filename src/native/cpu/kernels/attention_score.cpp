@@ -44,12 +44,18 @@ struct Score {
         int32_t first;
         int32_t last;
     };
-    void score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, float* scores, float* max,
+    // Query heads [first, first + count) of one KV head, at most kMaxGroup.
+    struct Heads {
+        int64_t first;
+        int64_t count;
+    };
+    void score_block(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* scores, float* max,
                      int32_t* n_nonfinite) const;
     Tokens recent_of(int64_t query, int32_t page) const;
-    void score_recent(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, Tokens recent, float* scores) const;
-    void score_heads(int64_t query, int64_t q_head, int64_t n_heads, int64_t span) const;
-    void score_span(int64_t query, int64_t kv_head, int64_t span) const;
+    void score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, float* scores) const;
+    void score_page(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* max,
+                    int32_t* n_nonfinite) const;
+    void score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const;
     void weigh_span(int64_t query, int64_t kv_head, int64_t span) const;
     void merge(int64_t query, int64_t q_head) const;
 };
@@ -109,31 +115,32 @@ void Score::prepare(int64_t query, int64_t kv_head) const {
     }
 }
 
-// Scores of all 64 tokens of a page from its block, for n_heads query heads from q_head on.
-void Score::score_block(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, float* scores, float* max,
+// Scores of all 64 tokens of a page from its block; the block at `next` is wanted after it.
+void Score::score_block(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* scores, float* max,
                         int32_t* n_nonfinite) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
     const AttentionScoreBodies& bodies = kernels.attention_score;
     const int64_t head_dim = layer.head_dim;
-    const int32_t kv_head = static_cast<int32_t>(q_head / group);
+    const int32_t kv_head = static_cast<int32_t>(heads.first / group);
     const Block block = block_of(layer.k, sequence, page, kv_head, layer.head_dim);
     if (block.codec == KC_CODEC_F16) {
-        const Block next = next_block_of(layer.k, sequence, page, kv_head, layer.head_dim);
-        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * head_dim;
-        bodies.keys_f16(block.data, next.data, q, n_heads, head_dim, layer.scale, scores, wave.token_stride, max,
+        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + heads.first) * head_dim;
+        bodies.keys_f16(block.data, next, q, heads.count, head_dim, layer.scale, scores, wave.token_stride, max,
                         n_nonfinite);
         return;
     }
-    prefetch_ahead(layer.k, sequence, page, kv_head, layer.head_dim);
-    const int64_t at = query * layer.n_q_heads + q_head;
+    if (page + kBlocksAhead < sequence.n_pages) {
+        prefetch_block(block_of(layer.k, sequence, page + kBlocksAhead, kv_head, layer.head_dim), layer.head_dim);
+    }
+    const int64_t at = query * layer.n_q_heads + heads.first;
     const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
     if (block.codec == KC_CODEC_Q8) {
-        bodies.keys_q8(block.data, scales, wide + at * head_dim, queries + at, n_heads, head_dim, scores,
+        bodies.keys_q8(block.data, scales, wide + at * head_dim, queries + at, heads.count, head_dim, scores,
                        wave.token_stride, max, n_nonfinite);
     } else {
         bodies.keys_levels(block.codec, block.data, scales, reinterpret_cast<int8_t*>(wide) + at * head_dim,
-                           queries + at, n_heads, head_dim, scores, wave.token_stride, max, n_nonfinite);
+                           queries + at, heads.count, head_dim, scores, wave.token_stride, max, n_nonfinite);
     }
 }
 
@@ -149,56 +156,72 @@ Score::Tokens Score::recent_of(int64_t query, int32_t page) const {
 }
 
 // These are scored from their exact keys.
-void Score::score_recent(int64_t query, int64_t q_head, int64_t n_heads, int32_t page, Tokens recent,
-                         float* scores) const {
+void Score::score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, float* scores) const {
     const kc_query_view& view = wave.queries[query];
     const kc_page_view& at = wave.sequences[view.sequence].pages[page];
-    const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(q_head / group));
-    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
+    const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(heads.first / group));
+    const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + heads.first) * layer.head_dim;
     for (int32_t t = recent.first; t < recent.last; ++t) {
         const uint16_t* row = reinterpret_cast<const uint16_t*>(rows + t * layer.exact.row_bytes);
-        for (int64_t h = 0; h < n_heads; ++h) {
+        for (int64_t h = 0; h < heads.count; ++h) {
             scores[h * wave.token_stride + t] =
                 kernels.attention_score.dot_row(row, q + h * layer.head_dim, layer.head_dim, layer.scale);
         }
     }
 }
 
-void Score::score_heads(int64_t query, int64_t q_head, int64_t n_heads, int64_t span) const {
+void Score::score_page(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* max,
+                       int32_t* n_nonfinite) const {
     const kc_query_view& view = wave.queries[query];
-    const kc_sequence_view& sequence = wave.sequences[view.sequence];
-    const int32_t first = static_cast<int32_t>(span * kSpanPages);
-    const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
-    float max[kMaxGroup];
-    int32_t n_nonfinite[kMaxGroup];
-    std::fill_n(max, n_heads, -kInfinity);
-    std::fill_n(n_nonfinite, n_heads, 0);
-    for (int32_t page = first; page < last; ++page) {
-        const uint64_t seen =
-            visible_tokens(sequence.pages[page].position, view.n_visible, wave.n_sink, view.visible_from);
-        float* scores = weights_of(query, q_head) + static_cast<int64_t>(page) * kPageTokens;
-        const Tokens recent = recent_of(query, page);
-        if (seen == ~uint64_t{0} && recent.first >= recent.last) {
-            score_block(query, q_head, n_heads, page, scores, max, n_nonfinite);
-            continue;
-        }
-        if (seen != 0) {
-            // What the block's other tokens come to is not counted.
-            float any_max[kMaxGroup] = {};
-            int32_t any_count[kMaxGroup] = {};
-            score_block(query, q_head, n_heads, page, scores, any_max, any_count);
-            score_recent(query, q_head, n_heads, page, recent, scores);
-        }
-        for (int64_t h = 0; h < n_heads; ++h) {
-            n_nonfinite[h] += scan_seen(scores + h * wave.token_stride, seen, &max[h]);
-        }
+    const kc_page_view& at = wave.sequences[view.sequence].pages[page];
+    const uint64_t seen = visible_tokens(at.position, view.n_visible, wave.n_sink, view.visible_from);
+    float* scores = weights_of(query, heads.first) + static_cast<int64_t>(page) * kPageTokens;
+    const Tokens recent = recent_of(query, page);
+    if (seen == ~uint64_t{0} && recent.first >= recent.last) {
+        score_block(query, heads, page, next, scores, max, n_nonfinite);
+        return;
     }
-    for (int64_t h = 0; h < n_heads; ++h) span_of(query, q_head + h, span) = {max[h], 0.f, n_nonfinite[h], 0};
+    if (seen != 0) {
+        // What the block's other tokens come to is not counted.
+        float any_max[kMaxGroup] = {};
+        int32_t any_count[kMaxGroup] = {};
+        score_block(query, heads, page, next, scores, any_max, any_count);
+        score_recent(query, heads, page, recent, scores);
+    }
+    for (int64_t h = 0; h < heads.count; ++h) {
+        n_nonfinite[h] += scan_seen(scores + h * wave.token_stride, seen, &max[h]);
+    }
 }
 
-void Score::score_span(int64_t query, int64_t kv_head, int64_t span) const {
-    for (int64_t h = 0; h < group; h += kMaxGroup) {
-        score_heads(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span);
+// Page by page, the heads of a page one after the other, as they lie in memory.
+void Score::score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    const int32_t first = static_cast<int32_t>(span * kSpanPages);
+    const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
+    constexpr int kAtATime = 8;
+    for (int64_t head = kv_head_begin * group; head < kv_head_end * group;) {
+        Heads all[kAtATime];
+        float max[kAtATime][kMaxGroup];
+        int32_t n_nonfinite[kAtATime][kMaxGroup] = {};
+        int n = 0;
+        for (; n < kAtATime && head < kv_head_end * group; head += all[n++].count) {
+            all[n] = {head, std::min<int64_t>(group - head % group, kMaxGroup)};
+            std::fill_n(max[n], kMaxGroup, -kInfinity);
+        }
+        for (int32_t page = first; page < last; ++page) {
+            for (int i = 0; i < n; ++i) {
+                const int32_t next_page = i + 1 < n || page + 1 == sequence.n_pages ? page : page + 1;
+                const int64_t next_head = all[i + 1 < n ? i + 1 : 0].first / group;
+                const Block next =
+                    block_of(layer.k, sequence, next_page, static_cast<int32_t>(next_head), layer.head_dim);
+                score_page(query, all[i], page, next.data, max[i], n_nonfinite[i]);
+            }
+        }
+        for (int i = 0; i < n; ++i) {
+            for (int64_t h = 0; h < all[i].count; ++h) {
+                span_of(query, all[i].first + h, span) = {max[i][h], 0.f, n_nonfinite[i][h], 0};
+            }
+        }
     }
 }
 
@@ -267,18 +290,17 @@ void attention_score(CpuContext& context, const kc_attention_score_params& param
         reinterpret_cast<CodedQuery*>(base + span_bytes(n_q_lists, wave.token_stride)),
         reinterpret_cast<int16_t*>(base + span_bytes(n_q_lists, wave.token_stride) + query_bytes(layer, n_q_lists))};
     const WaveLists lists{wave};
-    const auto over_spans = [&](void (Score::*work)(int64_t, int64_t, int64_t) const) {
-        lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
-            (score.*work)(lists.query_of(list), lists.head_of(list), span);
-        });
-    };
     if (layer.k.codec != KC_CODEC_F16) {
         context.pool.run(lists.n(), std::max<int64_t>(1, 16 / score.group), [&](int64_t begin, int64_t end, int) {
             for (int64_t list = begin; list < end; ++list) score.prepare(lists.query_of(list), lists.head_of(list));
         });
     }
-    over_spans(&Score::score_span);
-    over_spans(&Score::weigh_span);
+    lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t list, int64_t last, int64_t span) {
+        score.score_span(lists.query_of(list), lists.head_of(list), lists.head_of(last - 1) + 1, span);
+    });
+    lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
+        score.weigh_span(lists.query_of(list), lists.head_of(list), span);
+    });
     for (int64_t query = 0; query < wave.n_queries; ++query) {
         for (int64_t h = wave.kv_head_begin * score.group; h < wave.kv_head_end * score.group; ++h) {
             score.merge(query, h);

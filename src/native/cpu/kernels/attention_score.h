@@ -1,6 +1,8 @@
 // Purpose:  q . k over every stored key of a decode step, softmax weights against the final maximum, their mass.
 // Shapes:   q [group, head_dim] per query and KV head; keys in blocks of 64 tokens; weights [query, q_head, token].
-// Mapping:  piece = (query, KV head, span of 16 pages); K is read once for all heads of the group, tokens in lanes.
+// Mapping:  piece = (query, some KV heads, span of 16 pages), page by page as they lie in memory; K is read once for
+// all
+//           heads of the group, tokens in lanes.
 // Traffic:  per query and KV head, tokens * (bytes of a coded row + 2 * 4 * group), the weights staying in cache.
 // Numerics: f16 keys: f32 chains over ascending d. Coded keys: integer dot products, exact. Masses by blocks and spans.
 #pragma once

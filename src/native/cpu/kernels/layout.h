@@ -34,19 +34,9 @@ inline Block block_of(const kc_store& store, const kc_sequence_view& sequence, i
     return {store.base + sequence.pages[page].page * store.page_stride_bytes + kv_head * bytes, store.codec};
 }
 
-// The block of the next page, which is read after this one; the last page's own.
-inline Block next_block_of(const kc_store& store, const kc_sequence_view& sequence, int32_t page, int32_t kv_head,
-                           int32_t head_dim) {
-    return block_of(store, sequence, page + 1 < sequence.n_pages ? page + 1 : page, kv_head, head_dim);
-}
-
-// Asks for the coded block that is read some blocks after this one: blocks of one head lie apart, which no hardware
-// foresees, and one is worked on in less time than memory takes.
+// Coded blocks that are asked for before their turn: one is worked on in less time than memory takes.
 constexpr int32_t kBlocksAhead = 4;
-inline void prefetch_ahead(const kc_store& store, const kc_sequence_view& sequence, int32_t page, int32_t kv_head,
-                           int32_t head_dim) {
-    if (page + kBlocksAhead >= sequence.n_pages) return;
-    const Block block = block_of(store, sequence, page + kBlocksAhead, kv_head, head_dim);
+inline void prefetch_block(const Block& block, int32_t head_dim) {
     const auto bytes = static_cast<int64_t>(block_bytes(block.codec, head_dim));
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(block.data + at, 0, 2);
 }

@@ -19,11 +19,12 @@ struct SpanMix {
 };
 constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
 
-// The weights of the tokens of one page that are read in one way: packed side by side with their rows.
+// Rows of one kind, side by side with their weights, and with their scales where they have any.
 struct PackedRows {
     int64_t n = 0;
-    int token[kPageTokens];
+    int token[kPageTokens];  // of the page, where they are of one
     const uint8_t* row[kPageTokens];
+    float scale[kPageTokens];
     float weight[kMaxGroup][kPageTokens];
 };
 
@@ -58,22 +59,36 @@ struct Mix {
     // Distance between the sums of neighbouring query heads.
     int64_t head_stride() const { return n_spans * span_stride; }
 
+    // Entries [begin, end) of a list, or heads.
+    struct Range {
+        int64_t begin;
+        int64_t end;
+    };
+
     bool rescores() const { return params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k; }
     float rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t kept_end, float shift) const;
     bool rescore_far(int64_t query, int64_t q_head) const;
-    void prefetch_kept(int64_t list, int64_t begin, int64_t end) const;
-    void mix_span(int64_t query, int64_t kv_head, int64_t span, bool rescored) const;
-    void mix_page(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t kept_begin,
-                  int64_t kept_end) const;
-    PageSums sums_of(int64_t query, int64_t head, int64_t n_heads, int32_t page, uint64_t tokens) const;
-    void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, const uint16_t* scales,
-                PackedRows& packed) const;
+    Range kept_of(int64_t list, int64_t first, int64_t last) const;
+    void prefetch_kept(int64_t list, int64_t span) const;
+    // Behind page `last` - 1 of a span, work most likely goes on with next_page of next_head.
+    struct Course {
+        int32_t last;
+        int32_t next_head;
+        int32_t next_page;
+    };
+    Block block_after(const kc_sequence_view& sequence, int32_t kv_head, int32_t page, int32_t n,
+                      const Course& course) const;
+    void mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bool rescored) const;
+    void mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t kept_begin, int64_t kept_end,
+                   const Course& course) const;
+    PageSums sums_of(const float* weights, int64_t stride, int64_t n_heads, uint64_t tokens) const;
+    void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, PackedRows& packed) const;
     void add_rows(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block, int64_t ahead_bytes,
                   const float* weights, uint64_t tokens, PackedRows& packed) const;
-    uint64_t add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, int64_t begin,
-                       int64_t end, PackedRows& packed) const;
+    void add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t begin, int64_t end,
+                   PackedRows& packed) const;
     PageSums add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                        PackedRows& packed) const;
+                        const Course& course, PackedRows& packed) const;
     void finish(int64_t query, int64_t q_head) const;
 };
 

@@ -1,6 +1,8 @@
 // The lists of a wave, one per query and KV head, and how their spans are shared out to threads.
 #pragma once
 
+#include <algorithm>
+
 #include "cpu/kernels/layout.h"
 #include "cpu/parallel.h"
 
@@ -18,16 +20,27 @@ struct WaveLists {
     const kc_query_view& view_of(int64_t list) const { return wave.queries[query_of(list)]; }
     const kc_sequence_view& sequence_of(int64_t list) const { return wave.sequences[view_of(list).sequence]; }
 
-    // work(list, span) for every span of lists [first, first + count). All stems cut in this way, so that the weights
-    // of a span most often stay with the core that made them.
+    // work(list, last list, span) for every span of lists [first, first + count), for as many heads of a query at a
+    // time as leaves enough to share out: the blocks of a page's heads lie side by side, and memory is fastest where it
+    // is read in one go. All stems cut in this way, so that the weights of a span most often stay with the core that
+    // made them. The last span, which is rarely whole, comes first, so that the others are left in equal shares.
+    template <class Work>
+    void over_span_heads(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
+        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
+        const int64_t grain = std::clamp<int64_t>(count * n_spans / (4 * pool.n_threads()), 1, n_heads());
+        pool.run(count * n_spans, grain, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin, n; i < end; i += n) {
+                const int64_t list = first + i % count, span = (i / count + n_spans - 1) % n_spans;
+                n = std::min({end - i, n_heads() - list % n_heads(), first + count - list});
+                if (span * kSpanPages < sequence_of(list).n_pages) work(list, list + n, span);
+            }
+        });
+    }
+    // work(list, span) likewise.
     template <class Work>
     void over_spans(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
-        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
-        pool.run(count * n_spans, 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin; i < end; ++i) {
-                const int64_t list = first + i / n_spans, span = i % n_spans;
-                if (span * kSpanPages < sequence_of(list).n_pages) work(list, span);
-            }
+        over_span_heads(pool, first, count, [&](int64_t list, int64_t last, int64_t span) {
+            for (; list < last; ++list) work(list, span);
         });
     }
 };
