@@ -14,6 +14,7 @@ namespace {
 #include "cpu/isa/simd_avx2.h"
 
 #include "cpu/isa/simd_pairs_avx2.h"
+#include "cpu/isa/simd_transpose_avx2.h"
 
 #include "cpu/isa/simd_codes_avx2.h"
 // The table closes the unnamed namespace.

@@ -23,7 +23,8 @@ namespace {
 
 #include "cpu/isa/simd_avx512.h"
 
-#include "cpu/isa/simd_pairs_avx2.h"
+#include "cpu/isa/simd_pairs_avx512.h"
+#include "cpu/isa/simd_transpose_avx2.h"
 
 #include "cpu/isa/simd_codes_avx512.h"
 #include "cpu/isa/simd_rows_avx512.h"

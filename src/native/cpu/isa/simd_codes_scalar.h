@@ -33,7 +33,8 @@ inline Codes look_up(const Codes& codes, const Codes& table) {
     return out;
 }
 
-// 8 exact integer sums.
+// kIntLanes exact integer sums.
+constexpr int kIntLanes = 8;
 struct Ints {
     int32_t v[8];
 };
@@ -51,11 +52,12 @@ inline Ints subtract(const Ints& a, int32_t b) {
     return out;
 }
 
-// 8 pairs of numbers.
+// kIntLanes pairs of numbers, which meet kPairHeads query heads at a time.
+constexpr int kPairHeads = 2;
 struct Pairs {
     int16_t v[16];
 };
-// 16 signed bytes, widened.
+// 2 * kIntLanes signed bytes, widened.
 inline Pairs load_pairs(const void* p) {
     int8_t b[16];
     __builtin_memcpy(b, p, 16);
@@ -63,7 +65,7 @@ inline Pairs load_pairs(const void* p) {
     for (int i = 0; i < 16; ++i) out.v[i] = b[i];
     return out;
 }
-// One pair, 8 times.
+// One pair, kIntLanes times.
 inline Pairs splat_pair(const int16_t* p) {
     Pairs out;
     for (int i = 0; i < 16; ++i) out.v[i] = p[i % 2];

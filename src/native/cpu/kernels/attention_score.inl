@@ -97,7 +97,7 @@ void attention_score_keys_f16(const uint8_t* block, const uint8_t* next, const f
     }
 }
 
-// Integer sums of N heads by V times 8 tokens.
+// Integer sums of N heads by V times kIntLanes tokens.
 template <int N, int V>
 inline void dot_q8_tile(const uint8_t* block, const int16_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
     Ints sums[N][V];
@@ -106,14 +106,14 @@ inline void dot_q8_tile(const uint8_t* block, const int16_t* q, int64_t head_dim
     }
     for (int64_t d = 0; d < head_dim; d += 2) {
         Pairs keys[V];
-        for (int v = 0; v < V; ++v) keys[v] = load_pairs(block + d * 64 + v * 16);
+        for (int v = 0; v < V; ++v) keys[v] = load_pairs(block + d * 64 + v * 2 * kIntLanes);
         for (int h = 0; h < N; ++h) {
             const Pairs qd = splat_pair(q + h * head_dim + d);
             for (int v = 0; v < V; ++v) sums[h][v] = add_pairs(sums[h][v], keys[v], qd);
         }
     }
     for (int h = 0; h < N; ++h) {
-        for (int v = 0; v < V; ++v) store_ints(dots + h * dot_stride + v * 8, sums[h][v]);
+        for (int v = 0; v < V; ++v) store_ints(dots + h * dot_stride + v * kIntLanes, sums[h][v]);
     }
 }
 
@@ -155,18 +155,21 @@ inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, 
 
 template <int N>
 inline void dot_q8_heads(const uint8_t* block, const int16_t* q, int64_t head_dim, float* dots, int64_t dot_stride) {
-    for (int t = 0; t < 64; t += 32) dot_q8_tile<N, 4>(block + t * 2, q, head_dim, dots + t, dot_stride);
+    for (int t = 0; t < 64; t += 4 * kIntLanes) dot_q8_tile<N, 4>(block + t * 2, q, head_dim, dots + t, dot_stride);
 }
 
 void attention_score_keys_q8(const uint8_t* block, const uint16_t* row_scales, const int16_t* q,
                              const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
                              int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
-    int64_t h = 0;
-    for (; h + 2 <= n_heads; h += 2) {
-        dot_q8_heads<2>(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
+    for (int64_t h = 0, n; h < n_heads; h += n) {
+        n = n_heads - h < kPairHeads ? n_heads - h : kPairHeads;
+        const auto dots = n == 1   ? dot_q8_heads<1>
+                          : n == 2 ? dot_q8_heads<2>
+                          : n == 3 ? dot_q8_heads < kPairHeads < 3 ? kPairHeads : 3 >
+                                   : dot_q8_heads<kPairHeads>;
+        dots(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
     }
-    if (h < n_heads) dot_q8_heads<1>(block, q + h * head_dim, head_dim, scores + h * score_stride, score_stride);
-    for (h = 0; h < n_heads; ++h) {
+    for (int64_t h = 0; h < n_heads; ++h) {
         float* row = scores + h * score_stride;
         Look look = first_look(max_scores[h]);
         for (int t = 0; t < 64; t += kLanes) score_dots(load(row + t), row_scales, queries[h], t, row, look);

@@ -15,26 +15,15 @@ PageSums Mix::sums_of(const float* weights, int64_t stride, int64_t n_heads, uin
     return sums;
 }
 
-// Adds 8-bit rows, rotated, with their scales.
-void Mix::add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, PackedRows& packed) const {
-    for (int64_t h = 0; h < n_heads; ++h) {
-        for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] *= packed.scale[j];
-    }
-    kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
-                                  rotated_of(query, head, span), head_stride());
-}
-
 // Adds some rows of a block of f16 or q8; what lies ahead_bytes behind them is wanted next.
 void Mix::add_rows(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block, int64_t ahead_bytes,
                    const float* weights, uint64_t tokens, PackedRows& packed) const {
     const bool coded = block.codec != KC_CODEC_F16;
     const int64_t row_bytes = (coded ? 1 : 2) * static_cast<int64_t>(layer.head_dim);
-    const uint16_t* scales = coded ? block_scales(block.codec, block.data, layer.head_dim) : nullptr;
     packed.n = 0;
     for (uint64_t left = tokens; left != 0; left &= left - 1) {
         const int t = std::countr_zero(left);
         packed.row[packed.n] = block.data + t * row_bytes;
-        if (coded) packed.scale[packed.n] = from_half(scales[t]);
         packed.token[packed.n++] = t;
     }
     if (!coded && packed.n == kPageTokens) {
@@ -43,10 +32,17 @@ void Mix::add_rows(int64_t query, int64_t head, int64_t n_heads, int64_t span, c
         return;
     }
     for (int64_t h = 0; h < n_heads; ++h) {
-        for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[h * wave.token_stride + packed.token[j]];
+        std::copy_n(weights + h * wave.token_stride, kPageTokens, packed.weight[h]);
+        if (coded) {
+            const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
+            kernels.attention_score.scale(packed.weight[h], scales, 0.f);
+        }
+        if (packed.n == kPageTokens) continue;
+        for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = packed.weight[h][packed.token[j]];
     }
     if (coded) {
-        add_q8(query, head, n_heads, span, packed);
+        kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
+                                      rotated_of(query, head, span), head_stride());
         return;
     }
     kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
@@ -116,7 +112,11 @@ void Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
         if (coded) result.rotated_mass += sums.weights[h];
     }
     if (coded) {
-        add_q8(query, head, n_heads, span, packed);
+        for (int64_t h = 0; h < n_heads; ++h) {
+            for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] *= packed.scale[j];
+        }
+        kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
+                                      rotated_of(query, head, span), head_stride());
         return;
     }
     kernels.attention_mix.rows_f16(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,

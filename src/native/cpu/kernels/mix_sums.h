@@ -82,7 +82,6 @@ struct Mix {
     void mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t kept_begin, int64_t kept_end,
                    const Course& course) const;
     PageSums sums_of(const float* weights, int64_t stride, int64_t n_heads, uint64_t tokens) const;
-    void add_q8(int64_t query, int64_t head, int64_t n_heads, int64_t span, PackedRows& packed) const;
     void add_rows(int64_t query, int64_t head, int64_t n_heads, int64_t span, const Block& block, int64_t ahead_bytes,
                   const float* weights, uint64_t tokens, PackedRows& packed) const;
     void add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t begin, int64_t end,
