@@ -82,6 +82,7 @@ struct Full {
     void load_values(int32_t s, int32_t page, int32_t kv_head, int n_tokens, float* values,
                      const uint16_t** scales) const;
     const uint8_t* exact_page(int32_t s, int32_t page, int32_t kv_head) const;
+    void prefetch_page(int32_t s, int32_t page, int32_t kv_head, bool values) const;
 
     // The tokens of a page that the row of a token at `position` sees.
     uint64_t seen_by(int32_t page_position, int32_t position) const {
@@ -94,6 +95,22 @@ const uint8_t* Full::exact_page(int32_t s, int32_t page, int32_t kv_head) const 
     const int32_t slot = params.sequences[s].pages[page].exact;
     if (slot >= 0) return exact_rows(layer.exact, slot, kv_head);
     return params.staged[s][page] + (kv_head - params.kv_head_begin) * kPageTokens * layer.exact.row_bytes;
+}
+
+// Keys or values of a page that comes next: a tile takes longer to work on one than memory to bring the other.
+void Full::prefetch_page(int32_t s, int32_t page, int32_t kv_head, bool values) const {
+    const kc_store& store = values ? layer.v : layer.k;
+    const bool exact = layer.exact.base != nullptr && (values || layer.exact.has_k);
+    if (exact && !in_first_store(store, params.sequences[s], page)) {
+        const uint8_t* row =
+            exact_page(s, page, kv_head) + (values ? value_offset_bytes(layer.exact, layer.head_dim) : 0);
+        const int64_t n_bytes = (values && layer.exact.v_codec == KC_CODEC_Q8 ? 1 : 2) * int64_t{layer.head_dim};
+        for (int t = 0; t < kPageTokens; ++t, row += layer.exact.row_bytes) {
+            for (int64_t b = 0; b < n_bytes; b += 64) __builtin_prefetch(row + b);
+        }
+        return;
+    }
+    prefetch_block(block_of(store, params.sequences[s], page, kv_head, layer.head_dim), layer.head_dim);
 }
 
 void Full::rotate_queries(int32_t s, int32_t kv_head, int64_t n_rows, Tile& tile) const {
@@ -139,6 +156,7 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
     for (int64_t r = 0; r < n_rows; ++r) tile.max[r] = -kInfinity;
     for (int64_t u = 0; u < n_used; ++u) {
         float* scores = tile.scores + u * kPageTokens;
+        if (u + 1 < n_used) prefetch_page(s, tile.used[u + 1], kv_head, false);
         score_page(s, tile.used[u], kv_head, n_rows, scores, stride, tile);
         const int32_t page_position = params.sequences[s].pages[tile.used[u]].position;
         for (int64_t r = 0; r < n_rows; ++r) {
@@ -236,6 +254,7 @@ void Full::mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_po
         for (int64_t u = begin; u < end; ++u) {
             const int32_t page = tile.used[u];
             const int n_tokens = std::min(kPageTokens, last_position + 1 - sequence.pages[page].position);
+            if (u + 1 < n_used) prefetch_page(s, tile.used[u + 1], kv_head, true);
             mix_page(s, page, kv_head, n_rows, n_tokens, tile.scores + u * kPageTokens, stride, tile);
         }
         elementwise.add(tile.total, tile.span, n_values, tile.total);
