@@ -94,7 +94,10 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.destroy = [](void* self) { delete static_cast<Context*>(self); };
     backend.info = info;
     backend.sync = [](void* self) { on(self).sync(); };
-    backend.stream = [](void* self) -> void* { return on(self).stream(); };
+    backend.stream = [](void* self) -> void* {
+        on(self).leave_record();
+        return on(self).stream();
+    };
     backend.reserve = forward<cuda::matmul_reserve>;
     backend.allocate = [](void* self, uint64_t n_bytes) {
         return cuda::device_allocate(on(self), n_bytes ? n_bytes : 1);
@@ -107,11 +110,13 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
         on(self).copy_to_host(host, from, n_bytes);
     };
     backend.copy = [](void* self, void* to, const void* from, uint64_t n_bytes) {
+        on(self).leave_record();
         on(self).join_push();
         check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).stream()),
               "copying in device memory");
     };
     backend.fill = [](void* self, void* to, uint8_t value, uint64_t n_bytes) {
+        on(self).leave_record();
         on(self).join_push();
         check(cudaMemsetAsync(to, value, n_bytes, on(self).stream()), "filling device memory");
     };
@@ -124,13 +129,29 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     backend.spill_destroy = cuda::pinned_destroy;
 
     backend.token_stride_unit = cuda::kSpanTokens;
-    backend.replay_begin = [](void* self, const kc_wave& wave, bool spilled, const float* out) {
-        // Before a capture: what it does is not to be repeated.
-        on(self).join_push();
-        return on(self).replays().begin(wave, on(self).frames().upload(wave), spilled, out);
+    backend.replay_begin = [](void* self, const kc_wave& wave, uint64_t key, bool spilled, bool sets_centre) {
+        Context& context = on(self);
+        if (!context.replays().is_on()) return false;
+        // Before a capture: what they do is not to be repeated.
+        context.join_push();
+        const cuda::Frame frame = context.frames().hold(wave);
+        const bool replayed = context.replays().begin(
+            {wave.layer, frame.sequences, frame.queries, key, wave.token_stride, wave.n_queries, spilled, sets_centre});
+        if (replayed) context.frames().let_go();
+        return replayed;
     };
-    backend.replay_end = [](void* self, bool complete) { on(self).replays().end(complete); };
-    backend.replay_forget = [](void* self) { on(self).replays().forget(); };
+    backend.replay_end = [](void* self, bool keep) {
+        on(self).frames().let_go();
+        on(self).replays().end(keep);
+    };
+    backend.replay_drop = [](void* self) {
+        on(self).frames().let_go();
+        on(self).replays().drop();
+    };
+    backend.replay_forget = [](void* self, const kc_layer_view* layers) {
+        on(self).drain();
+        on(self).replays().forget(layers);
+    };
 
     backend.rms_norm = forward<cuda::rms_norm>;
     backend.rope_table = forward<cuda::rope_table>;

@@ -36,7 +36,7 @@ void Context::create() {
           "pinning memory for copies");
     seen_faults_ = reinterpret_cast<uint32_t*>(bounce_ + kBounceBytes);
     faults_ = static_cast<uint32_t*>(device_allocate(*this, sizeof *faults_));
-    frames_ = std::make_unique<FrameRing>(stream_);
+    frames_ = std::make_unique<FrameRing>(*this);
     replays_ = std::make_unique<Replays>(stream_);
 }
 
@@ -60,12 +60,23 @@ void Context::destroy() {
 }
 
 void Context::drain() noexcept {
+    try {
+        leave_record();
+    } catch (const Error&) {
+    }
     for (cudaStream_t stream : {stream_, push_, fetch_}) {
         if (stream) cudaStreamSynchronize(stream);
     }
 }
 
+void Context::leave_record() {
+    if (!replays_ || !replays_->is_capturing()) return;
+    end_fetch();  // a capture ends where it began
+    replays_->end(false);
+}
+
 cudaStream_t Context::begin_push() {
+    leave_record();
     check(cudaEventRecord(computed_, stream_), "recording an event");
     check(cudaStreamWaitEvent(push_, computed_, 0), "waiting for an event");
     return push_;
@@ -87,14 +98,20 @@ cudaStream_t Context::begin_fetch() {
     join_push();
     check(cudaEventRecord(computed_, stream_), "recording an event");
     check(cudaStreamWaitEvent(fetch_, computed_, 0), "waiting for an event");
+    fetch_is_open_ = true;
     return fetch_;
 }
 
 void Context::fetched() { check(cudaEventRecord(fetched_, fetch_), "recording an event"); }
 
-void Context::end_fetch() { check(cudaStreamWaitEvent(stream_, fetched_, 0), "waiting for an event"); }
+void Context::end_fetch() {
+    if (!fetch_is_open_) return;
+    check(cudaStreamWaitEvent(stream_, fetched_, 0), "waiting for an event");
+    fetch_is_open_ = false;
+}
 
 void Context::sync() {
+    leave_record();
     for (cudaStream_t stream : {push_, fetch_}) check(cudaStreamSynchronize(stream), "waiting for the device");
     wait_for_compute();
 }
@@ -119,6 +136,7 @@ void* Context::matmul_scratch(uint64_t n_bytes) {
     cudaFree(scratch_);
     scratch_ = nullptr;
     scratch_bytes_ = 0;
+    replays_->forget(nullptr);  // they know its address
     scratch_ = device_allocate(*this, grown);
     scratch_bytes_ = grown;
     ++n_allocations_;
@@ -126,6 +144,7 @@ void* Context::matmul_scratch(uint64_t n_bytes) {
 }
 
 void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
+    leave_record();
     join_push();
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
@@ -137,6 +156,7 @@ void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
 }
 
 void Context::copy_to_host(void* host, const void* from, uint64_t n_bytes) {
+    leave_record();
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
         check(cudaMemcpyAsync(bounce_, static_cast<const uint8_t*>(from) + at, n, cudaMemcpyDeviceToHost, stream_),

@@ -41,6 +41,10 @@ class Context {
     void fetched();
     void end_fetch();
 
+    // What comes now is nothing that a record of a decode step (replays.h) can hold: what has been recorded so far
+    // runs, and is not kept.
+    void leave_record();
+
     // Device memory that only grows, for inputs quantised by matmul.
     void* matmul_scratch(uint64_t n_bytes);
 
@@ -78,6 +82,7 @@ class Context {
     cudaEvent_t pushed_ = nullptr;
     cudaEvent_t fetched_ = nullptr;
     bool push_is_open_ = false;  // pushes that compute has not waited for
+    bool fetch_is_open_ = false;
     uint8_t* bounce_ = nullptr;  // pinned
     uint32_t* faults_ = nullptr;
     uint32_t* seen_faults_ = nullptr;  // pinned copy

@@ -52,6 +52,7 @@ void in_pieces(const Pinned& home, const Backend::Move& move, F&& f) {
 }  // namespace
 
 void* device_allocate(Context& context, uint64_t n_bytes) {
+    context.leave_record();
     void* memory = nullptr;
     const cudaError_t error = cudaMalloc(&memory, n_bytes);
     if (error == cudaErrorMemoryAllocation) {
@@ -80,6 +81,7 @@ kc_spill* pinned_create(Context& context) {
 
 void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
     Pinned& home = as_pinned(spill);
+    home.owner.leave_record();
     if (n_bytes > static_cast<uint64_t>(kMostBytes)) {
         fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld",
              static_cast<unsigned long long>(n_bytes), static_cast<long long>(kMostBytes));
@@ -123,6 +125,7 @@ void pinned_write(kc_spill* spill, const Backend::Move* moves, int64_t n) {
 
 void pinned_read(kc_spill* spill, const Backend::Move* moves, int64_t n) {
     const Pinned& home = as_pinned(spill);
+    home.owner.leave_record();
     const cudaStream_t stream = home.owner.begin_fetch();
     for (int64_t i = 0; i < n; ++i) {
         in_pieces(home, moves[i], [&](void* memory, void* pinned, uint64_t n_bytes) {

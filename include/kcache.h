@@ -250,6 +250,7 @@ KC_API kc_status kc_sequence_length(kc_cache* cache, int32_t sequence, int32_t* 
 
 /* One forward runs new tokens of one or several sequences through all layers:
  *   begin; for each layer 0, 1, ...: append, attend; commit
+ * (with replay_begin and replay_end around the layers of a decode step, if you like)
  * or rollback at any moment: the sequences are then as before begin.
  *
  * Rows of k, v, q and out are the tokens of the entries, one entry behind the other. Where all entries are prompts,
@@ -273,7 +274,24 @@ KC_API kc_status kc_cache_begin(kc_cache* cache, const kc_batch_entry* entries, 
 KC_API kc_status kc_cache_append(kc_cache* cache, int32_t layer, const float* k, const float* v);
 /* q, out [n_rows, n_q_heads, head_dim], q behind rope. After the layer's append. */
 KC_API kc_status kc_cache_attend(kc_cache* cache, int32_t layer, const float* q, float* out);
-/* The new lengths hold. Errors: STATE (a layer is missing). */
+/* A decode step (every entry KC_ENTRY_DECODE with one token) takes the same calls each time. A backend with graphs
+ * (CUDA) records those that it makes between replay_begin, which comes right behind begin, and replay_end: those of
+ * this cache, and operators of kcache_ops.h on the same context from the embedding to the logits. Nothing else of this
+ * context may come between. out_replayed 1: all of them have been enqueued, from the record of an earlier step; go on
+ * behind replay_end, or commit. 0: make them, and call replay_end before you read what they computed; the bits are the
+ * same.
+ *
+ * key: your name for the calls that are not this cache's. Under one key they are the same, for the same number of
+ * entries, with the same addresses, which are still valid; what the step is told of its tokens lies in buffers that are
+ * written before. The cache sees to all that is its own (lengths, pages, how many entries). When in doubt, a new key.
+ *
+ * What a record cannot hold, an allocation, a copy from or to the host, kc_context_stream, ends it: the step runs call
+ * by call, and so does its shape from then on. So do prompts, entries of several tokens, and backends without graphs.
+ * Work may wait for replay_end, after rollback it never runs. Errors: STATE (not right behind begin). */
+KC_API kc_status kc_cache_replay_begin(kc_cache* cache, uint64_t key, int32_t* out_replayed);
+/* Does nothing where nothing is recorded. */
+KC_API kc_status kc_cache_replay_end(kc_cache* cache);
+/* The new lengths hold. Errors: STATE (a layer is missing, or replay_end). */
 KC_API kc_status kc_cache_commit(kc_cache* cache);
 /* The old lengths hold; does nothing when no forward is under way. */
 KC_API kc_status kc_cache_rollback(kc_cache* cache);

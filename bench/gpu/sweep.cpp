@@ -38,7 +38,7 @@ class Sweep {
         const int64_t rows = int64_t{window()} + 4096 + std::max(window(), kMostSequences);
         Noise noise(11);
         for (Memory* m : {&base, &other}) *m = Memory(context, noise.take(static_cast<size_t>(rows * width())));
-        sums = Memory(context, static_cast<uint64_t>(std::max(window(), kMostSequences) * width()) * 4);
+        sums = Memory(context, static_cast<uint64_t>(kLayers * most_rows() * width()) * 4);
         q = Memory(context, noise.take(static_cast<size_t>((kMostSequences + kSteps) * q_width())));
         q_now = Memory(context, static_cast<uint64_t>(kMostSequences * q_width()) * 4);
         out = Memory(context, static_cast<uint64_t>(kMostSequences * q_width()) * 4);
@@ -174,16 +174,20 @@ class Sweep {
                     {"tokens/s against it", n_full > 0 ? rate / full_rate : 0, "%.2f"}});
     }
 
-    // New rows: sums of two tables at shifts of their own, so that no two tokens are the same.
-    const float* fresh_rows(uint64_t number, int32_t n) {
+    int64_t most_rows() const { return std::max(window(), kMostSequences); }
+
+    // New rows of a layer: sums of two tables at shifts of their own, so that no two tokens are the same. At one
+    // address in every step, as a model has them, so that a step can be replayed.
+    const float* fresh_rows(uint64_t number, int32_t layer, int32_t n) {
+        float* rows = sums.data<float>() + layer * most_rows() * width();
         const auto shift = static_cast<int64_t>(number * 977 % static_cast<uint64_t>(window() + 4096));
         must(kc_add(context.handle, base.data<float>() + shift * width(),
-                    other.data<float>() + static_cast<int64_t>(number % 61) * width(), n * width(), sums.data<float>()),
+                    other.data<float>() + static_cast<int64_t>(number % 61) * width(), n * width(), rows),
              "kc_add");
-        return sums.data<float>();
+        return rows;
     }
 
-    // At one address in every step, as a model has them: what was captured there can be replayed.
+    // Of all layers of a step.
     const float* fresh_queries(uint64_t number, int32_t n) {
         const float* from = q.data<float>() + static_cast<int64_t>(number % kSteps) * q_width();
         must(kc_add(context.handle, from, q.data<float>(), n * q_width(), q_now.data<float>()), "kc_add");
@@ -194,13 +198,16 @@ class Sweep {
         must(kc_cache_begin(cache, entries.data(), static_cast<int32_t>(entries.size())), "kc_cache_begin");
         int32_t n = 0;
         for (const kc_batch_entry& entry : entries) n += entry.n_tokens;
-        for (int32_t layer = 0; layer < kLayers; ++layer) {
-            const float* rows = fresh_rows(number++, n);
-            must(kc_cache_append(cache, layer, rows, rows), "kc_cache_append");
-            if (!attends) continue;
-            must(kc_cache_attend(cache, layer, fresh_queries(number / kLayers, n), out.data<float>()),
-                 "kc_cache_attend");
+        const float* rows[kLayers];
+        for (int32_t layer = 0; layer < kLayers; ++layer) rows[layer] = fresh_rows(number++, layer, n);
+        const float* queries = attends ? fresh_queries(number / kLayers, n) : nullptr;
+        int32_t replayed = 0;
+        must(kc_cache_replay_begin(cache, 0, &replayed), "kc_cache_replay_begin");
+        for (int32_t layer = 0; layer < kLayers && !replayed; ++layer) {
+            must(kc_cache_append(cache, layer, rows[layer], rows[layer]), "kc_cache_append");
+            if (attends) must(kc_cache_attend(cache, layer, queries, out.data<float>()), "kc_cache_attend");
         }
+        must(kc_cache_replay_end(cache), "kc_cache_replay_end");
         must(kc_cache_commit(cache), "kc_cache_commit");
     }
 

@@ -209,6 +209,7 @@ uint64_t hot_state_bytes(int32_t n_slots) {
 }
 
 void hot_drop(Context& context, const kc_hot_store& hot, int32_t n_kv_heads, int32_t slot, int32_t first_token) {
+    context.leave_record();  // who is dropped follows from lengths
     launch(drop_slots, static_cast<unsigned>(n_kv_heads), 256, 0, context.stream(), hot,
            static_cast<int64_t>(hot_state_bytes(hot.n_slots)), slot, first_token);
 }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -205,6 +206,62 @@ struct Cache {
         must(kc_cache_statistics(handle, layer, &statistics), "kc_cache_statistics");
         return statistics;
     }
+};
+
+// Decode steps whose rows lie at addresses that stay, so that a backend may record and replay them.
+class Steps {
+  public:
+    Steps(Cache& cache, size_t n_entries) : cache_(cache) {
+        const Shape& shape = cache.shape;
+        for (int32_t layer = 0; layer < shape.n_layers; ++layer) {
+            for (const int64_t width : {shape.kv_width(), shape.kv_width(), shape.q_width(), shape.q_width()}) {
+                rows_.push_back(
+                    std::make_unique<Rows>(cache.context, std::vector<float>(n_entries * size_t(width), NAN)));
+            }
+        }
+    }
+
+    // One new token of each; rows of out, layer behind layer.
+    std::vector<float> run(const std::vector<Work>& batch) {
+        const Shape& shape = cache_.shape;
+        for (int32_t layer = 0; layer < shape.n_layers; ++layer) {
+            for (int what = 0; what < 3; ++what) {
+                const int64_t width = what == 2 ? shape.q_width() : shape.kv_width();
+                std::vector<float> values(batch.size() * size_t(width));
+                for (size_t i = 0; i < batch.size(); ++i)
+                    fill_row(what, batch[i].tokens[0], layer, width, &values[i * size_t(width)]);
+                must(kc_buffer_write(rows(layer, what).buffer, 0, values.data(), values.size() * sizeof(float)),
+                     "kc_buffer_write");
+            }
+        }
+        must(cache_.begin(batch), "kc_cache_begin");
+        int32_t replayed = 0;
+        must(kc_cache_replay_begin(cache_.handle, 0, &replayed), "kc_cache_replay_begin");
+        for (int32_t layer = 0; layer < shape.n_layers && !replayed; ++layer) {
+            must(kc_cache_append(cache_.handle, layer, rows(layer, 0).data(), rows(layer, 1).data()),
+                 "kc_cache_append");
+            must(kc_cache_attend(cache_.handle, layer, rows(layer, 2).data(), rows(layer, 3).data()),
+                 "kc_cache_attend");
+        }
+        must(kc_cache_replay_end(cache_.handle), "kc_cache_replay_end");
+        must(kc_cache_commit(cache_.handle), "kc_cache_commit");
+        n_replayed += uint64_t(replayed);
+        std::vector<float> all;
+        for (int32_t layer = 0; layer < shape.n_layers; ++layer) {
+            std::vector<float> out(batch.size() * size_t(shape.q_width()));
+            must(kc_buffer_read(rows(layer, 3).buffer, 0, out.data(), out.size() * sizeof(float)), "kc_buffer_read");
+            all.insert(all.end(), out.begin(), out.end());
+        }
+        return all;
+    }
+
+    uint64_t n_replayed = 0;
+
+  private:
+    const Rows& rows(int32_t layer, int what) const { return *rows_[size_t(layer * 4 + what)]; }
+
+    Cache& cache_;
+    std::vector<std::unique_ptr<Rows>> rows_;
 };
 
 inline std::vector<uint32_t> text(size_t n, uint32_t seed) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "streams.h"
 
@@ -19,7 +20,10 @@ std::recursive_mutex mutex;  // the machine does one thing at a time, whoever as
 thread_local cudaError_t last_error = cudaSuccess;
 std::set<const Event*> events;
 std::map<void*, size_t> shared_allowed;
-int n_captures = 0;
+// By thread: how many captures that it began are under way. It may not allocate, free or wait for the device meanwhile:
+// CUDA would let it where the capture is a relaxed one, but those are calls that a graph lacks when it is replayed.
+std::map<std::thread::id, int> n_captures;
+bool is_capturing() { return n_captures[std::this_thread::get_id()] > 0; }
 
 #define LOCK std::lock_guard<std::recursive_mutex> lock(mutex)
 
@@ -27,6 +31,15 @@ cudaError_t done(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
     return error;
 }
+
+// KCACHE_SIMT_REPORT=1: what a process did is said when it ends, for those who only see it from outside.
+struct Report {
+    ~Report() {
+        const char* wanted = std::getenv("KCACHE_SIMT_REPORT");
+        if (!wanted || *wanted != '1') return;
+        std::fprintf(stderr, "simt: %llu graphs launched\n", static_cast<unsigned long long>(n_graph_launches));
+    }
+} report;
 
 std::set<std::pair<uint32_t, uint32_t>> dropped_waits;
 
@@ -107,20 +120,20 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 cudaError_t cudaDeviceSynchronize() {
     LOCK;
-    if (n_captures > 0) return done(cudaErrorStreamCaptureUnsupported);
+    if (is_capturing()) return done(cudaErrorStreamCaptureUnsupported);
     finish_all();
     return cudaSuccess;
 }
 
 static cudaError_t allocate_in(Space space, void** memory, size_t n_bytes) {
     LOCK;
-    if (n_captures > 0) return done(cudaErrorStreamCaptureUnsupported);
+    if (is_capturing()) return done(cudaErrorStreamCaptureUnsupported);
     *memory = n_bytes ? allocate(space, n_bytes) : nullptr;
     return done(*memory || !n_bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 static cudaError_t release_in(Space space, void* memory) {
     LOCK;
-    if (n_captures > 0) return done(cudaErrorStreamCaptureUnsupported);
+    if (is_capturing()) return done(cudaErrorStreamCaptureUnsupported);
     return done(!memory || release(space, memory) ? cudaSuccess : cudaErrorInvalidValue);
 }
 cudaError_t cudaMalloc(void** memory, size_t n_bytes) { return allocate_in(Space::device, memory, n_bytes); }
@@ -162,7 +175,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t n_bytes, cudaMemc
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t n_bytes, cudaMemcpyKind kind) {
     LOCK;
-    if (n_captures > 0) return done(cudaErrorStreamCaptureUnsupported);
+    if (is_capturing()) return done(cudaErrorStreamCaptureUnsupported);
     finish_all();
     Stream* stream = create_stream();
     const cudaError_t error = cudaMemcpyAsync(to, from, n_bytes, kind, stream);
@@ -277,7 +290,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
     if (!is_stream(stream) || stream->capture) return done(cudaErrorInvalidValue);
     stream->capture = new Graph;
     stream->capture->lanes.emplace(stream, 0);
-    ++n_captures;
+    stream->capture->owner = std::this_thread::get_id();
+    ++n_captures[stream->capture->owner];
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
@@ -286,7 +300,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
         return done(cudaErrorInvalidValue);
     Graph* graph = stream->capture;
     for (const auto& [member, lane] : graph->lanes) member->capture = nullptr;
-    --n_captures;
+    --n_captures[graph->owner];
     // Every other lane must end in something that lane 0, directly or by way of others, has waited for.
     std::vector<size_t> known(graph->lanes.size(), 0);  // by lane: nodes before this index are joined
     known[0] = graph->nodes.size();

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <thread>
 
 #include "machine.h"
 
@@ -50,6 +51,7 @@ struct Graph {
     std::map<Stream*, int> lanes;
     size_t n_events = 0;
     std::vector<int> event_lane;
+    std::thread::id owner;               // the thread that began it
     std::vector<size_t> event_position;  // index of its record in nodes
 };
 struct GraphExec {

@@ -14,6 +14,12 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(Library, EntryPoint = "kc_cache_attend")]
     internal static partial Status CacheAttend(nint cache, int layer, float* q, float* output);
 
+    [LibraryImport(Library, EntryPoint = "kc_cache_replay_begin")]
+    internal static partial Status CacheReplayBegin(nint cache, ulong key, int* replayed);
+
+    [LibraryImport(Library, EntryPoint = "kc_cache_replay_end")]
+    internal static partial Status CacheReplayEnd(nint cache);
+
     [LibraryImport(Library, EntryPoint = "kc_cache_commit")]
     internal static partial Status CacheCommit(nint cache);
 

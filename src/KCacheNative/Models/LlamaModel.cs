@@ -102,46 +102,19 @@ public sealed class LlamaModel : IDisposable
         ArgumentNullException.ThrowIfNull(cache);
         Prepare(cache, batch, reader is not null);
         int n = batch.Tokens;
-        var (x, h) = (_activations.Residual.Take(n), _activations.Normed.Take(n));
-        var (q, k, v) = (_activations.Query.Take(n), _activations.Key.Take(n), _activations.Value.Take(n));
-        var (gate, up) = (_activations.Gate.Take(n), _activations.Up.Take(n));
-        var (attended, rope) = (_activations.Attended.Take(n), _activations.RopeTable.Take(n));
-
         int nBegun = 0;
         try
         {
             cache.Begin(batch.Entries);
             for (; nBegun < copies.Length; nBegun++)
                 copies[nBegun].Begin(batch.Entries);
-            Ops.RopeTable(_context, _activations.Positions(n), _inverseFrequencies.Tensor(0, Config.RopeDimension / 2), 1, rope);
-            Ops.Embed(_context, _embedding, _activations.Ids(n), x);
-            for (int index = 0; index < _layers.Length; index++)
-            {
-                cancellationToken.ThrowIfCancellationRequested();
-                var layer = _layers[index];
-                Ops.RmsNorm(_context, x, layer.AttentionNorm, Config.NormEpsilon, h);
-                Ops.MatMul(
-                    _context,
-                    h,
-                    [new(layer.Query, q, layer.QueryBias), new(layer.Key, k, layer.KeyBias), new(layer.Value, v, layer.ValueBias)]);
-                NormHeads(q, layer.QueryNorm);
-                NormHeads(k, layer.KeyNorm);
-                Ops.Rope(_context, rope, Config.RopePairing, q);
-                Ops.Rope(_context, rope, Config.RopePairing, k);
-                cache.Append(index, k, v);
-                foreach (var copy in copies)
-                    copy.Cache.Append(index, k, v);
-                cache.Attend(index, q, attended);
-                Ops.MatMul(_context, attended, new MatMulOutput(layer.Output, x, layer.OutputBias, Accumulate: true));
-
-                Ops.RmsNorm(_context, x, layer.FeedForwardNorm, Config.NormEpsilon, h);
-                Ops.MatMul(_context, h, [new(layer.Gate, gate), new(layer.Up, up)]);
-                Ops.SwiGlu(_context, gate, up, gate);
-                Ops.MatMul(_context, gate, new MatMulOutput(layer.Down, x, Accumulate: true));
-                progress?.Report(index + 1);
-            }
-
-            ComputeLogits(batch.RowsOfLogits, reader, cancellationToken);
+            cancellationToken.ThrowIfCancellationRequested();
+            bool replayed = IsStep(batch, reader, copies) && cache.BeginReplay(_activations.Key);
+            if (replayed)
+                progress?.Report(_layers.Length);
+            else
+                RunLayers(cache, n, progress, copies, cancellationToken);
+            ComputeLogits(cache, batch.RowsOfLogits, replayed, reader, cancellationToken);
             _rows = reader is null ? batch.RowsOfLogits.Length : 0;
             cache.Commit();
             foreach (var copy in copies)
@@ -176,6 +149,57 @@ public sealed class LlamaModel : IDisposable
             values[pair] = (float)(Math.Pow(config.RopeBase, -2.0 * pair / config.RopeDimension) / config.RopeFactor);
         buffer.Write(0, System.Runtime.InteropServices.MemoryMarshal.AsBytes(values));
         return buffer;
+    }
+
+    // A decode step as it recurs: the same calls for the same number of tokens, which a backend with graphs replays.
+    private bool IsStep(ForwardBatch batch, LogitsReader? reader, ReadOnlySpan<PromptCopy> copies)
+    {
+        if (reader is not null || !copies.IsEmpty || batch.RowsOfLogits.Length != batch.Tokens)
+            return false;
+        foreach (ref readonly var entry in batch.Entries)
+        {
+            if (entry.Kind != EntryKind.Decode || entry.Tokens != 1)
+                return false;
+        }
+
+        return batch.Tokens < CuBlas.LeastTokens; // cuBLAS works beside the calls that are recorded
+    }
+
+    private void RunLayers(
+        KvCache cache, int n, IProgress<int>? progress, ReadOnlySpan<PromptCopy> copies, CancellationToken cancellationToken)
+    {
+        var (x, h) = (_activations.Residual.Take(n), _activations.Normed.Take(n));
+        var (q, k, v) = (_activations.Query.Take(n), _activations.Key.Take(n), _activations.Value.Take(n));
+        var (gate, up) = (_activations.Gate.Take(n), _activations.Up.Take(n));
+        var (attended, rope) = (_activations.Attended.Take(n), _activations.RopeTable.Take(n));
+
+        Ops.RopeTable(_context, _activations.Positions(n), _inverseFrequencies.Tensor(0, Config.RopeDimension / 2), 1, rope);
+        Ops.Embed(_context, _embedding, _activations.Ids(n), x);
+        for (int index = 0; index < _layers.Length; index++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            var layer = _layers[index];
+            Ops.RmsNorm(_context, x, layer.AttentionNorm, Config.NormEpsilon, h);
+            Ops.MatMul(
+                _context,
+                h,
+                [new(layer.Query, q, layer.QueryBias), new(layer.Key, k, layer.KeyBias), new(layer.Value, v, layer.ValueBias)]);
+            NormHeads(q, layer.QueryNorm);
+            NormHeads(k, layer.KeyNorm);
+            Ops.Rope(_context, rope, Config.RopePairing, q);
+            Ops.Rope(_context, rope, Config.RopePairing, k);
+            cache.Append(index, k, v);
+            foreach (var copy in copies)
+                copy.Cache.Append(index, k, v);
+            cache.Attend(index, q, attended);
+            Ops.MatMul(_context, attended, new MatMulOutput(layer.Output, x, layer.OutputBias, Accumulate: true));
+
+            Ops.RmsNorm(_context, x, layer.FeedForwardNorm, Config.NormEpsilon, h);
+            Ops.MatMul(_context, h, [new(layer.Gate, gate), new(layer.Up, up)]);
+            Ops.SwiGlu(_context, gate, up, gate);
+            Ops.MatMul(_context, gate, new MatMulOutput(layer.Down, x, Accumulate: true));
+            progress?.Report(index + 1);
+        }
     }
 
     private void NormHeads(Tensor x, Tensor weight)
@@ -221,13 +245,14 @@ public sealed class LlamaModel : IDisposable
         _activations.WriteTokens(batch.Ids);
     }
 
-    private void ComputeLogits(ReadOnlySpan<int> rows, LogitsReader? reader, CancellationToken cancellationToken)
+    private void ComputeLogits(
+        KvCache cache, ReadOnlySpan<int> rows, bool replayed, LogitsReader? reader, CancellationToken cancellationToken)
     {
         if (rows.IsEmpty)
             return;
         // Adjacent rows go together.
         var (x, h) = (_activations.Residual, _activations.Normed.Take(rows.Length));
-        for (int begin = 0, end; begin < rows.Length; begin = end)
+        for (int begin = replayed ? rows.Length : 0, end; begin < rows.Length; begin = end)
         {
             for (end = begin + 1; end < rows.Length && rows[end] == rows[begin] + end - begin; end++)
             {
@@ -242,7 +267,9 @@ public sealed class LlamaModel : IDisposable
             cancellationToken.ThrowIfCancellationRequested();
             int count = Math.Min(_activations.LogitRows, rows.Length - first);
             var logits = _activations.Logits.Take(count);
-            Ops.MatMul(_context, h.Slice(first, count), new MatMulOutput(_output, logits));
+            if (!replayed)
+                Ops.MatMul(_context, h.Slice(first, count), new MatMulOutput(_output, logits));
+            cache.EndReplay();
             var seen = _activations.SeeLogits(count);
             reader?.Invoke(first, seen);
         }

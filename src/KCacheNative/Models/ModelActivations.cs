@@ -13,6 +13,7 @@ internal sealed class ModelActivations : IDisposable
     private readonly DeviceBuffer _tokens;
     private readonly int[] _positions;
     private readonly bool _hostSeesMemory;
+    private static ulong s_lastKey;
     private DeviceBuffer _logits;
     private float[] _seenLogits; // pinned; empty where the host sees the context's memory
 
@@ -27,6 +28,7 @@ internal sealed class ModelActivations : IDisposable
         _logits = new DeviceBuffer(context, (long)logitRows * Vocabulary * sizeof(float));
         _seenLogits = SeenLogits(logitRows);
         LogitRows = logitRows;
+        Key = Interlocked.Increment(ref s_lastKey);
 
         long at = 0;
         Tensor Next(params ReadOnlySpan<int> shape)
@@ -50,6 +52,9 @@ internal sealed class ModelActivations : IDisposable
     internal int BatchTokens { get; }
 
     internal int LogitRows { get; private set; }
+
+    /// <summary>Names these addresses: no others in this process ever have the same.</summary>
+    internal ulong Key { get; private set; }
 
     internal Tensor Residual { get; }
 
@@ -120,6 +125,7 @@ internal sealed class ModelActivations : IDisposable
         _logits = larger;
         _seenLogits = SeenLogits(rows);
         LogitRows = rows;
+        Key = Interlocked.Increment(ref s_lastKey);
     }
 
     public void Dispose()

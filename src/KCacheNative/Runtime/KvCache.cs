@@ -177,6 +177,26 @@ public sealed unsafe class KvCache : IDisposable
         GC.KeepAlive(this);
     }
 
+    /// <summary>
+    /// Right behind <see cref="Begin"/> of a decode step: true where all calls up to <see cref="EndReplay"/> have been enqueued from the
+    /// record of an earlier step, so that they are not made. Else they are made, and a backend with graphs may record them.
+    /// </summary>
+    /// <param name="key">The caller's name for its own calls: under one key they are the same, with the same addresses.</param>
+    public bool BeginReplay(ulong key)
+    {
+        int replayed;
+        NativeMethods.CacheReplayBegin(Native, key, &replayed).ThrowIfFailed();
+        GC.KeepAlive(this);
+        return replayed != 0;
+    }
+
+    /// <summary>Before what the calls computed is read; does nothing where nothing is recorded.</summary>
+    public void EndReplay()
+    {
+        NativeMethods.CacheReplayEnd(Native).ThrowIfFailed();
+        GC.KeepAlive(this);
+    }
+
     /// <summary>The new lengths hold.</summary>
     public void Commit()
     {

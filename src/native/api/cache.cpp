@@ -101,6 +101,21 @@ kc_status kc_cache_attend(kc_cache* cache, int32_t layer, const float* q, float*
     });
 }
 
+kc_status kc_cache_replay_begin(kc_cache* cache, uint64_t key, int32_t* out_replayed) {
+    return guard([&] {
+        check_pointer(cache, "cache");
+        check_pointer(out_replayed, "out_replayed");
+        *out_replayed = cache->begin_replay(key) ? 1 : 0;
+    });
+}
+
+kc_status kc_cache_replay_end(kc_cache* cache) {
+    return guard([&] {
+        check_pointer(cache, "cache");
+        cache->end_replay();
+    });
+}
+
 kc_status kc_cache_commit(kc_cache* cache) {
     return guard([&] {
         check_pointer(cache, "cache");

@@ -138,25 +138,15 @@ WaveCall Cache::wave_of(int32_t layer, int32_t wave, const float* q, float* out)
     return call;
 }
 
-void Cache::attend_wave(WaveCall call) const {
+bool Cache::is_spilled(const kc_wave& wave) const {
     bool spilled = false;
-    for (int32_t i = 0; i < call.wave.n_queries; ++i) {
-        spilled |= layout_.view_spilled[call.wave.queries[i].sequence] > 0;
-    }
-    const StepList& list = spilled ? call.plan.spilled : call.plan.resident;
-    const Backend& backend = context_.backend;
-    if (!backend.replay_begin) {
-        for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
-        return;
-    }
-    if (backend.replay_begin(backend.self, call.wave, spilled, call.out)) return;
-    try {
-        for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
-    } catch (...) {
-        backend.replay_end(backend.self, false);
-        throw;
-    }
-    backend.replay_end(backend.self, true);
+    for (int32_t i = 0; i < wave.n_queries; ++i) spilled |= layout_.view_spilled[wave.queries[i].sequence] > 0;
+    return spilled;
+}
+
+void Cache::attend_wave(WaveCall call) const {
+    const StepList& list = is_spilled(call.wave) ? call.plan.spilled : call.plan.resident;
+    for (int32_t s = 0; s < list.n; ++s) list.steps[s](call);
 }
 
 // ---- statistics

@@ -87,7 +87,10 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
 }
 
 Cache::~Cache() {
-    if (context_.backend.replay_forget) context_.backend.replay_forget(context_.backend.self);
+    drop_record();
+    if (context_.backend.replay_forget) {
+        context_.backend.replay_forget(context_.backend.self, &layout_.layers[0].view);
+    }
     context_.release(memory_, layout_.memory.fast_bytes);
     if (spill_) {
         context_.live_bytes -= spill_->reserved_bytes;
@@ -231,6 +234,8 @@ void Cache::reset_statistics() {
 
 void Cache::commit() {
     if (!in_forward_) fail(KC_ERR_STATE, "kc_cache_commit without a forward under way; call kc_cache_begin first");
+    if (is_recording())
+        fail(KC_ERR_STATE, "kc_cache_commit behind kc_cache_replay_begin; call kc_cache_replay_end first");
     leave_unattended();
     if (next_layer_ < shape_.n_layers) {
         fail(KC_ERR_STATE, "kc_cache_commit, but layer %d of %d has not been %s; run it, or roll back", next_layer_,
@@ -250,6 +255,7 @@ void Cache::commit() {
 
 void Cache::rollback() {
     if (!in_forward_) return;
+    drop_record();
     undo();
     forget_counts();
     in_forward_ = false;

@@ -3,6 +3,7 @@
 //   cache.cpp     life and sequences
 //   forward.cpp   begin, commit, rollback: the only places where lengths and pages change
 //   attend.cpp    append and attend: the straight line
+//   replay.cpp    whole decode steps, recorded and replayed
 #pragma once
 
 #include <memory>
@@ -34,6 +35,8 @@ class Cache {
     void begin(const kc_batch_entry* entries, int32_t n_entries);
     void append(int32_t layer, const float* k, const float* v);
     void attend(int32_t layer, const float* q, float* out);
+    bool begin_replay(uint64_t key);
+    void end_replay();
     void commit();
     void rollback();
 
@@ -55,6 +58,8 @@ class Cache {
     void undo();
     void build_frame();
     void build_waves();
+    bool is_recording() const { return context_.recorder == this; }
+    void drop_record();
     void forget(Sequence& sequence);
 
     void check_layer(const char* call, int32_t layer, bool appended) const;
@@ -62,6 +67,7 @@ class Cache {
     void leave_unattended();
     void read_prompt_rows(const LayerPlan& plan, const kc_sequence_view& view, int32_t head);
     WaveCall wave_of(int32_t layer, int32_t wave, const float* q, float* out) const;
+    bool is_spilled(const kc_wave& wave) const;
     void attend_wave(WaveCall call) const;
     void count_odd_rows(int32_t layer, kc_statistics& statistics);
     void count_at_end();

@@ -41,13 +41,16 @@ struct Backend {
     void (*spill_read_end)(kc_spill* spill);
     void (*spill_destroy)(kc_spill* spill);
 
-    // A wave of decode steps is, layer by layer, the same calls at every step: a backend may record them and replay the
-    // record. replay_begin true: all is enqueued. False: the caller makes the calls, and then replay_end (complete:
-    // false where one of them failed). replay_forget: the layers of a cache are about to go. NULL, all three: this
-    // backend has no records.
-    bool (*replay_begin)(void* self, const kc_wave& wave, bool spilled, const float* out);
-    void (*replay_end)(void* self, bool complete);
-    void (*replay_forget)(void* self);
+    // A decode step is, from the embedding to the logits, the same calls at every step of its shape: a backend may
+    // record them and replay the record. replay_begin: `wave` is the step's, with the first layer's view; key stands
+    // for the calls beside the cache; spilled and sets_centre are what the cache's own calls depend on besides. True:
+    // all of it is enqueued. False: the caller makes the calls, and then replay_end (keep: they were all of the step's)
+    // or replay_drop (what was recorded shall not run). replay_forget: the layers of a cache are about to go. A backend
+    // with records counts where the host does not see it. NULL, all four: this backend has none.
+    bool (*replay_begin)(void* self, const kc_wave& wave, uint64_t key, bool spilled, bool sets_centre);
+    void (*replay_end)(void* self, bool keep);
+    void (*replay_drop)(void* self);
+    void (*replay_forget)(void* self, const kc_layer_view* layers);
     // Waves have a token_stride that is a multiple of this, up to that of a whole context.
     int32_t token_stride_unit;
 

@@ -30,6 +30,7 @@ struct kc_context {
     uint64_t live_bytes = 0;
     uint64_t n_live_objects = 0;
     uint64_t n_allocations = 0;
+    const void* recorder = nullptr;  // the cache whose decode step is being recorded
 };
 
 // The slow home. Backends derive their own from it; what it holds is counted in the context by whoever reserves.

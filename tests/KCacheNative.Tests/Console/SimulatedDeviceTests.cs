@@ -1,5 +1,7 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using KCacheNative.Console;
 
 namespace KCacheNative.Tests.Console;
@@ -26,6 +28,19 @@ public class SimulatedDeviceTests
 
         Assert.That(expected, Has.Length.EqualTo(64));
         Assert.That(found, Is.EqualTo(expected));
+    }
+
+    // 63 steps, of which the first of each shape are run call by call
+    [TestCase("--policy full")]
+    [TestCase("--policy sketch --keep 8 --recent 8")]
+    public void StepsAreReplayedAsGraphsWithTheSameTokens(string policy)
+    {
+        int[] without = Generate(policy, TestEnvironment.SimulatedLibrary, out int launchedWithout, graphs: false);
+        int[] with = Generate(policy, TestEnvironment.SimulatedLibrary, out int launched);
+
+        Assert.That(with, Is.EqualTo(without));
+        Assert.That(launchedWithout, Is.Zero);
+        Assert.That(launched, Is.InRange(50, 63));
     }
 
     [Test]
@@ -94,14 +109,21 @@ public class SimulatedDeviceTests
         Assert.That(error.TrimEnd(), Is.EqualTo("kcache: --device 3 is not there: `kcache devices` lists those from 0 to 0."));
     }
 
-    private static int[] Generate(string policy, string? library, bool byCuBlas = false)
+    private static int[] Generate(string policy, string? library, bool byCuBlas = false) =>
+        Generate(policy, library, out _, byCuBlas);
+
+    private static int[] Generate(string policy, string? library, out int launchedGraphs, bool byCuBlas = false, bool graphs = true)
     {
         string[] policyWords = policy.Split(' ');
         var (code, output, error) = Call(
             library,
             byCuBlas ? library : null,
+            graphs,
             ["run", "demo", "-p", Prompt, "-n", "64", "--ignore-eos", "--temperature", "0", "--json", .. policyWords]);
         Assert.That(code, Is.Zero, error);
+        var launched = Regex.Match(error, @"^simt: (\d+) graphs launched", RegexOptions.Multiline);
+        launchedGraphs = launched.Success ? int.Parse(launched.Groups[1].Value, CultureInfo.InvariantCulture) : 0;
+        Assert.That(launched.Success, Is.EqualTo(library is not null));
         using var report = JsonDocument.Parse(output);
         return [.. report.RootElement.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())];
     }
@@ -119,12 +141,21 @@ public class SimulatedDeviceTests
         return output;
     }
 
-    private static (int Code, string Output, string Error) Call(string? library, string? cuBlas, params string[] args)
+    private static (int Code, string Output, string Error) Call(string? library, string? cuBlas, params string[] args) =>
+        Call(library, cuBlas, null, args);
+
+    private static (int Code, string Output, string Error) Call(string? library, string? cuBlas, bool? graphs, string[] args)
     {
         string program = Path.Combine(AppContext.BaseDirectory, "kcache.dll");
         var start = new ProcessStartInfo("dotnet", [program, .. args]) { RedirectStandardOutput = true, RedirectStandardError = true };
         if (library is not null)
             start.Environment["KCACHE_LIBRARY"] = library;
+        if (graphs is { } replayed)
+        {
+            start.Environment["KCACHE_SIMT_REPORT"] = "1";
+            start.Environment["KCACHE_CUDA_GRAPHS"] = replayed ? "1" : "0";
+        }
+
         if (cuBlas is not null)
             start.Environment["KCACHE_CUBLAS"] = cuBlas;
         using var process = Process.Start(start)!;

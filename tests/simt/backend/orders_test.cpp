@@ -1,6 +1,6 @@
 // Adversarial orders of streams, blocks and threads, one per seed: a model of three layers whose pools are so small
-// that every step evicts gives the bits of a cache in which everything is resident. An argument is the first of the
-// seeds, a second one how many; a seed that fails is printed.
+// that every step evicts gives the bits of a cache in which everything is resident; half of the steps are replayed. An
+// argument is the first of the seeds, a second one how many; a seed that fails is printed.
 #include "cache_harness.h"
 #include "machine.h"
 
@@ -21,6 +21,7 @@ const Sort sorts[] = {
 struct Outcome {
     std::vector<float> out;
     kc_statistics statistics;
+    uint64_t n_replayed;
 };
 
 // A prompt in two turns, a fork, decode steps of both, a truncation, and a prompt that streams spilled rows back.
@@ -46,13 +47,15 @@ Outcome play(const Sort& sort, bool tight) {
     cache.prompt(first, text(sort.n_prompt, 1), 32);
     int32_t second = -1;
     must(kc_sequence_fork(cache.handle, first, &second), "kc_sequence_fork");
-    for (uint32_t step = 0; step < 2; ++step) {
-        keep(cache.run({{first, text(1, 10 + step), KC_ENTRY_DECODE}, {second, text(1, 20 + step), KC_ENTRY_DECODE}}));
+    Steps steps(cache, 2);
+    for (uint32_t step = 0; step < 4; ++step) {
+        keep(steps.run({{first, text(1, 10 + step), KC_ENTRY_DECODE}, {second, text(1, 20 + step), KC_ENTRY_DECODE}}));
     }
     must(kc_sequence_truncate(cache.handle, first, int32_t(sort.n_prompt) - 3), "kc_sequence_truncate");
     keep(cache.run({{first, text(5, 30), KC_ENTRY_PROMPT}}));
     keep(cache.run({{first, text(2, 40), KC_ENTRY_DECODE}}));
     outcome.statistics = cache.statistics();
+    outcome.n_replayed = steps.n_replayed;
     return outcome;
 }
 
@@ -71,6 +74,8 @@ int main(int argc, char** argv) {
             const Outcome tight = play(sort, true);
             CHECK(same_bits(resident.out, tight.out),
                   sort.variant.name << ", seed " << seed << ": other bits than with everything resident");
+            CHECK(tight.n_replayed == 2,
+                  sort.variant.name << ", seed " << seed << ": " << tight.n_replayed << " replays");
             CHECK(tight.statistics.rows_restored > 0, sort.variant.name << ", seed " << seed << ": nothing restored");
         }
     }
