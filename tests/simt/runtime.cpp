@@ -33,13 +33,13 @@ cudaError_t done(cudaError_t error) {
 }
 
 // KCACHE_SIMT_REPORT=1: what a process did is said when it ends, for those who only see it from outside.
-struct Report {
-    ~Report() {
+struct LastWord {
+    ~LastWord() {
         const char* wanted = std::getenv("KCACHE_SIMT_REPORT");
         if (!wanted || *wanted != '1') return;
         std::fprintf(stderr, "simt: %llu graphs launched\n", static_cast<unsigned long long>(n_graph_launches));
     }
-} report;
+} last_word;
 
 std::set<std::pair<uint32_t, uint32_t>> dropped_waits;
 

@@ -109,7 +109,7 @@ public sealed class LlamaModel : IDisposable
             for (; nBegun < copies.Length; nBegun++)
                 copies[nBegun].Begin(batch.Entries);
             cancellationToken.ThrowIfCancellationRequested();
-            bool replayed = IsStep(batch, reader, copies) && cache.BeginReplay(_activations.Key);
+            bool replayed = IsStep(batch, reader, copies) && cache.BeginReplay(_activations.ReplayKey);
             if (replayed)
                 progress?.Report(_layers.Length);
             else

@@ -9,11 +9,12 @@ namespace KCacheNative.Models;
 /// </summary>
 internal sealed class ModelActivations : IDisposable
 {
+    private static ulong s_lastReplayKey;
+
     private readonly DeviceBuffer _buffer;
     private readonly DeviceBuffer _tokens;
     private readonly int[] _positions;
     private readonly bool _hostSeesMemory;
-    private static ulong s_lastKey;
     private DeviceBuffer _logits;
     private float[] _seenLogits; // pinned; empty where the host sees the context's memory
 
@@ -28,7 +29,7 @@ internal sealed class ModelActivations : IDisposable
         _logits = new DeviceBuffer(context, (long)logitRows * Vocabulary * sizeof(float));
         _seenLogits = SeenLogits(logitRows);
         LogitRows = logitRows;
-        Key = Interlocked.Increment(ref s_lastKey);
+        ReplayKey = Interlocked.Increment(ref s_lastReplayKey);
 
         long at = 0;
         Tensor Next(params ReadOnlySpan<int> shape)
@@ -54,7 +55,7 @@ internal sealed class ModelActivations : IDisposable
     internal int LogitRows { get; private set; }
 
     /// <summary>Names these addresses: no others in this process ever have the same.</summary>
-    internal ulong Key { get; private set; }
+    internal ulong ReplayKey { get; private set; }
 
     internal Tensor Residual { get; }
 
@@ -125,7 +126,7 @@ internal sealed class ModelActivations : IDisposable
         _logits = larger;
         _seenLogits = SeenLogits(rows);
         LogitRows = rows;
-        Key = Interlocked.Increment(ref s_lastKey);
+        ReplayKey = Interlocked.Increment(ref s_lastReplayKey);
     }
 
     public void Dispose()
