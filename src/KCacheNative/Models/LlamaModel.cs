@@ -245,23 +245,29 @@ public sealed class LlamaModel : IDisposable
         _activations.WriteTokens(batch.Ids);
     }
 
-    private void ComputeLogits(
-        KvCache cache, ReadOnlySpan<int> rows, bool replayed, LogitsReader? reader, CancellationToken cancellationToken)
+    private void NormRows(ReadOnlySpan<int> rows, Tensor normed)
     {
-        if (rows.IsEmpty)
-            return;
         // Adjacent rows go together.
-        var (x, h) = (_activations.Residual, _activations.Normed.Take(rows.Length));
-        for (int begin = replayed ? rows.Length : 0, end; begin < rows.Length; begin = end)
+        for (int begin = 0, end; begin < rows.Length; begin = end)
         {
             for (end = begin + 1; end < rows.Length && rows[end] == rows[begin] + end - begin; end++)
             {
             }
 
             int adjacent = end - begin;
-            Ops.RmsNorm(_context, x.Slice(rows[begin], adjacent), _outputNorm, Config.NormEpsilon, h.Slice(begin, adjacent));
+            var x = _activations.Residual.Slice(rows[begin], adjacent);
+            Ops.RmsNorm(_context, x, _outputNorm, Config.NormEpsilon, normed.Slice(begin, adjacent));
         }
+    }
 
+    private void ComputeLogits(
+        KvCache cache, ReadOnlySpan<int> rows, bool replayed, LogitsReader? reader, CancellationToken cancellationToken)
+    {
+        if (rows.IsEmpty)
+            return;
+        var h = _activations.Normed.Take(rows.Length);
+        if (!replayed)
+            NormRows(rows, h);
         for (int first = 0; first < rows.Length; first += _activations.LogitRows)
         {
             cancellationToken.ThrowIfCancellationRequested();

@@ -105,9 +105,7 @@ void Full::prefetch_page(int32_t s, int32_t page, int32_t kv_head, bool values) 
         const uint8_t* row =
             exact_page(s, page, kv_head) + (values ? value_offset_bytes(layer.exact, layer.head_dim) : 0);
         const int64_t n_bytes = (values && layer.exact.v_codec == KC_CODEC_Q8 ? 1 : 2) * int64_t{layer.head_dim};
-        for (int t = 0; t < kPageTokens; ++t, row += layer.exact.row_bytes) {
-            for (int64_t b = 0; b < n_bytes; b += 64) __builtin_prefetch(row + b);
-        }
+        for (int t = 0; t < kPageTokens; ++t, row += layer.exact.row_bytes) prefetch_row(row, n_bytes);
         return;
     }
     prefetch_block(block_of(store, params.sequences[s], page, kv_head, layer.head_dim), layer.head_dim);

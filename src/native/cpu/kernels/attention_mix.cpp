@@ -77,8 +77,7 @@ Mix::Range Mix::kept_of(int64_t list, int64_t first, int64_t last) const {
 void Mix::prefetch_kept(int64_t list, int64_t span) const {
     const Range range = kept_of(list, span, span + 2);
     for (int64_t i = range.begin; i < range.end; ++i) {
-        const uint8_t* row = params.rows[list * params.kept_stride + i];
-        for (int64_t b = 0; b < layer.exact.row_bytes; b += 64) __builtin_prefetch(row + b);
+        prefetch_row(params.rows[list * params.kept_stride + i], layer.exact.row_bytes);
     }
 }
 

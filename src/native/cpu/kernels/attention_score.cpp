@@ -49,11 +49,16 @@ struct Score {
         int64_t first;
         int64_t count;
     };
-    void score_block(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* scores, float* max,
+    // The block of a page and KV head.
+    struct Place {
+        int32_t page;
+        int32_t kv_head;
+    };
+    void score_block(int64_t query, const Heads& heads, int32_t page, Place next, float* scores, float* max,
                      int32_t* n_nonfinite) const;
     Tokens recent_of(int64_t query, int32_t page) const;
     void score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, float* scores) const;
-    void score_page(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* max,
+    void score_page(int64_t query, const Heads& heads, int32_t page, Place next, float* max,
                     int32_t* n_nonfinite) const;
     void score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const;
     void weigh_span(int64_t query, int64_t kv_head, int64_t span) const;
@@ -115,8 +120,8 @@ void Score::prepare(int64_t query, int64_t kv_head) const {
     }
 }
 
-// Scores of all 64 tokens of a page from its block; the block at `next` is wanted after it.
-void Score::score_block(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* scores, float* max,
+// Scores of all 64 tokens of a page from its block; the block at `next` comes after it.
+void Score::score_block(int64_t query, const Heads& heads, int32_t page, Place next, float* scores, float* max,
                         int32_t* n_nonfinite) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
@@ -126,7 +131,8 @@ void Score::score_block(int64_t query, const Heads& heads, int32_t page, const u
     const Block block = block_of(layer.k, sequence, page, kv_head, layer.head_dim);
     if (block.codec == KC_CODEC_F16) {
         const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + heads.first) * head_dim;
-        bodies.keys_f16(block.data, next, q, heads.count, head_dim, layer.scale, scores, wave.token_stride, max,
+        const Block ahead = block_of(layer.k, sequence, next.page, next.kv_head, layer.head_dim);
+        bodies.keys_f16(block.data, ahead.data, q, heads.count, head_dim, layer.scale, scores, wave.token_stride, max,
                         n_nonfinite);
         return;
     }
@@ -170,7 +176,7 @@ void Score::score_recent(int64_t query, const Heads& heads, int32_t page, Tokens
     }
 }
 
-void Score::score_page(int64_t query, const Heads& heads, int32_t page, const uint8_t* next, float* max,
+void Score::score_page(int64_t query, const Heads& heads, int32_t page, Place next, float* max,
                        int32_t* n_nonfinite) const {
     const kc_query_view& view = wave.queries[query];
     const kc_page_view& at = wave.sequences[view.sequence].pages[page];
@@ -212,9 +218,8 @@ void Score::score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end
             for (int i = 0; i < n; ++i) {
                 const int32_t next_page = i + 1 < n || page + 1 == sequence.n_pages ? page : page + 1;
                 const int64_t next_head = all[i + 1 < n ? i + 1 : 0].first / group;
-                const Block next =
-                    block_of(layer.k, sequence, next_page, static_cast<int32_t>(next_head), layer.head_dim);
-                score_page(query, all[i], page, next.data, max[i], n_nonfinite[i]);
+                const Place next = {next_page, static_cast<int32_t>(next_head)};
+                score_page(query, all[i], page, next, max[i], n_nonfinite[i]);
             }
         }
         for (int i = 0; i < n; ++i) {

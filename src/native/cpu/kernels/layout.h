@@ -41,6 +41,11 @@ inline void prefetch_block(const Block& block, int32_t head_dim) {
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(block.data + at, 0, 2);
 }
 
+// Asks for an exact row.
+inline void prefetch_row(const uint8_t* row, int64_t n_bytes) {
+    for (int64_t at = 0; at < n_bytes; at += 64) __builtin_prefetch(row + at);
+}
+
 // The centre of a coded store, [head_dim], rotated.
 inline float* centre_of(const kc_store& store, const kc_sequence_view& sequence, int32_t kv_head, int32_t head_dim) {
     return store.centre + sequence.first_page * store.centre_stride + static_cast<int64_t>(kv_head) * head_dim;

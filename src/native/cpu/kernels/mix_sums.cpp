@@ -94,13 +94,7 @@ void Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
     const bool coded = !first && layer.exact.v_codec == KC_CODEC_Q8;
     const int64_t offset = first ? 0 : value_offset_bytes(layer.exact, layer.head_dim);
     packed.n = end - begin;
-    for (int64_t j = 0; j < packed.n; ++j) {
-        packed.row[j] = params.rows[list + begin + j] + offset;
-        if (coded) {
-            const uint16_t* scales = exact_scales(layer.exact, sequence, kept[j] / kPageTokens, kv_head);
-            packed.scale[j] = from_half(scales[kept[j] % kPageTokens]);
-        }
-    }
+    for (int64_t j = 0; j < packed.n; ++j) packed.row[j] = params.rows[list + begin + j] + offset;
     for (int64_t h = 0; h < n_heads; ++h) {
         const float* weights = weights_of(query, head + h);
         for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] = weights[kept[j]];
@@ -112,8 +106,10 @@ void Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
         if (coded) result.rotated_mass += sums.weights[h];
     }
     if (coded) {
-        for (int64_t h = 0; h < n_heads; ++h) {
-            for (int64_t j = 0; j < packed.n; ++j) packed.weight[h][j] *= packed.scale[j];
+        for (int64_t j = 0; j < packed.n; ++j) {
+            const uint16_t* scales = exact_scales(layer.exact, sequence, kept[j] / kPageTokens, kv_head);
+            const float scale = from_half(scales[kept[j] % kPageTokens]);
+            for (int64_t h = 0; h < n_heads; ++h) packed.weight[h][j] *= scale;
         }
         kernels.attention_mix.rows_q8(packed.row, packed.n, packed.weight[0], kPageTokens, n_heads, layer.head_dim, 0,
                                       rotated_of(query, head, span), head_stride());

@@ -19,12 +19,11 @@ struct SpanMix {
 };
 constexpr int64_t kSpanMixFloats = sizeof(SpanMix) / sizeof(float);
 
-// Rows of one kind, side by side with their weights, and with their scales where they have any.
+// Rows of one kind, side by side with their weights.
 struct PackedRows {
     int64_t n = 0;
     int token[kPageTokens];  // of the page, where they are of one
     const uint8_t* row[kPageTokens];
-    float scale[kPageTokens];
     float weight[kMaxGroup][kPageTokens];
 };
 
