@@ -14,20 +14,28 @@
 
 namespace {
 
+using kc::Stealing;
 using kc::ThreadPool;
+
+constexpr Stealing kBoth[] = {Stealing::kAtOnce, Stealing::kLate};
 
 void every_item_once() {
     for (const int n_threads : {1, 2, 3, 7, 20}) {  // 20: several threads share a share
         ThreadPool pool(n_threads);
         CHECK(pool.n_threads() == n_threads, pool.n_threads());
         for (const int64_t n_items : {0, 1, 2, 3, 7, 64, 1000}) {
-            for (const int64_t grain : {1, 2, 5, 100}) {
+            for (const auto& [grain, stealing] : {std::pair<int64_t, Stealing>{1, Stealing::kAtOnce},
+                                                  {2, Stealing::kLate},
+                                                  {5, Stealing::kAtOnce},
+                                                  {1, Stealing::kLate},
+                                                  {100, Stealing::kLate}}) {
                 std::vector<std::atomic<int>> seen(static_cast<size_t>(n_items));
                 std::atomic<int> bad_worker{0};
-                pool.run(n_items, grain, [&](int64_t begin, int64_t end, int worker) {
+                const auto look = [&](int64_t begin, int64_t end, int worker) {
                     if (worker < 0 || worker >= n_threads) ++bad_worker;
                     for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
-                });
+                };
+                pool.run(n_items, grain, look, stealing);
                 bool once = true;
                 for (const auto& n : seen) once = once && n == 1;
                 CHECK(once, n_threads << " threads, " << n_items << " items, grain " << grain);
@@ -42,7 +50,8 @@ void workers_are_exclusive() {
     ThreadPool pool(5);
     int64_t plain[5] = {};  // a race here is what TSan looks for
     for (int round = 0; round < 200; ++round) {
-        pool.run(64, 1, [&](int64_t begin, int64_t end, int worker) { plain[worker] += end - begin; });
+        const auto add = [&](int64_t begin, int64_t end, int worker) { plain[worker] += end - begin; };
+        pool.run(64, 1, add, kBoth[round % 2]);
     }
     int64_t sum = 0;
     for (const int64_t n : plain) sum += n;
@@ -56,7 +65,8 @@ void short_runs() {
         std::vector<int64_t> data(8);
         for (int round = 0; round < 5000; ++round) {
             data.assign(8, round);
-            pool.run(8, 1, [&](int64_t begin, int64_t, int) { data[static_cast<size_t>(begin)] += begin; });
+            const auto add = [&](int64_t begin, int64_t, int) { data[static_cast<size_t>(begin)] += begin; };
+            pool.run(8, 1, add, kBoth[round % 2]);
             bool ok = true;
             for (int64_t i = 0; i < 8; ++i) ok = ok && data[static_cast<size_t>(i)] == round + i;
             if (!ok) {
@@ -124,11 +134,11 @@ void sleeps_and_wakes() {
 // Pieces of a worker that is held up are done by the others.
 void slow_pieces_hold_up_no_others() {
     ThreadPool pool(2);
-    for (int round = 0; round < 5; ++round) {
+    for (int round = 0; round < 6; ++round) {
         std::atomic<int> n_others{0};
         std::atomic<bool> alone{false};
         int n_meanwhile = -1;
-        pool.run(64, 1, [&](int64_t begin, int64_t, int) {
+        const auto work = [&](int64_t begin, int64_t, int) {
             if (begin != 0 && begin != 32) {
                 ++n_others;
                 return;
@@ -137,7 +147,8 @@ void slow_pieces_hold_up_no_others() {
             if (alone.exchange(true)) return;
             for (int i = 0; i < 1000 && n_others < 62; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
             n_meanwhile = n_others;
-        });
+        };
+        pool.run(64, 1, work, kBoth[round % 2]);
         // None at all: on a busy machine the other did not begin in time.
         CHECK(n_meanwhile == 62 || n_meanwhile == 0, n_meanwhile);
         CHECK(n_others == 62, n_others.load());
@@ -150,7 +161,7 @@ void waits_for_slow_worker() {
     for (int round = 0; round < 20; ++round) {
         int result[2] = {};
         std::atomic<bool> other_began{false};
-        pool.run(2, 1, [&](int64_t begin, int64_t, int worker) {
+        const auto work = [&](int64_t begin, int64_t, int worker) {
             if (worker == 0) {
                 // Leave the other item to the worker, for up to a second on a busy machine.
                 for (int i = 0; i < 1000 && !other_began; ++i)
@@ -160,7 +171,8 @@ void waits_for_slow_worker() {
                 std::this_thread::sleep_for(std::chrono::milliseconds(3));
             }
             result[begin] = 1;
-        });
+        };
+        pool.run(2, 1, work, kBoth[round % 2]);
         CHECK(result[0] == 1 && result[1] == 1, "round " << round);
     }
 }

@@ -8,7 +8,8 @@
 // A line of memory takes some hundred nanoseconds from core to core, as long as a small piece of work. So every worker
 // has a share of the pieces on a line of its own, and looks at the others' when its own is used up.
 //
-// Which worker does which item is left to chance. Work must therefore give the same result whoever does it.
+// Which worker does which item is left to chance. Work must therefore give the same result whoever does it. But a run
+// may ask for keeping to the shares, so that runs that are cut alike find their data where the last one left it.
 
 #include <atomic>
 #include <cstdint>
@@ -20,6 +21,12 @@ namespace kc {
 
 // Does items [begin, end). `worker` is below the pool's n_threads and unique among the calls that run at one time.
 using WorkFn = void (*)(void* ctx, int64_t begin, int64_t end, int worker);
+
+// When a worker whose share is used up takes pieces of others'.
+enum class Stealing {
+    kAtOnce,
+    kLate,  // when they have had time enough: somebody else has their core, or their pieces are larger
+};
 
 class ThreadPool {
   public:
@@ -41,23 +48,27 @@ class ThreadPool {
     // piece: when they are no more than a grain, when the pool has one thread, and when called from inside a run of the
     // same pool (then under that caller's worker index). fn must not throw. One thread at a time may start runs; runs
     // of different pools are independent.
-    void run(int64_t n_items, int64_t grain, WorkFn fn, void* ctx);
+    void run(int64_t n_items, int64_t grain, WorkFn fn, void* ctx, Stealing stealing = Stealing::kAtOnce);
 
     // The same for a callable: f(begin, end, worker).
     template <class F>
-    void run(int64_t n_items, int64_t grain, F&& f) {
+    void run(int64_t n_items, int64_t grain, F&& f, Stealing stealing = Stealing::kAtOnce) {
         using Fn = std::remove_reference_t<F>;
         run(
             n_items, grain,
             [](void* ctx, int64_t begin, int64_t end, int worker) { (*static_cast<Fn*>(ctx))(begin, end, worker); },
-            const_cast<void*>(static_cast<const void*>(&f)));
+            const_cast<void*>(static_cast<const void*>(&f)), stealing);
     }
 
   private:
     void start(int n_threads);
     void stop();
     void worker_loop(int worker, uint32_t seen);
-    int64_t work(int worker, uint32_t number);
+    int64_t work_as_caller(uint32_t number, int64_t n_pieces);
+    void work_as_worker(int worker, uint32_t number);
+    int64_t work_share(int worker, int share, uint32_t number);
+    void count(int share, int64_t n_done);
+    bool have_done(int64_t n_pieces) const;
     void wait_until_done(int64_t n_pieces);
 
     // What a run is. Every share has a copy, so that a worker who has a piece has it at hand.
@@ -67,6 +78,7 @@ class ThreadPool {
         int64_t n_items = 0;
         int64_t grain = 1;
         int64_t end = 0;  // of the pieces of this share
+        Stealing stealing = Stealing::kAtOnce;
     };
     // left: the run's number in the upper half, how many pieces of the share are left in the lower one. Whoever lowers
     // it under the number of a run has a piece of that run, which then cannot end without him; only he may read `run`.

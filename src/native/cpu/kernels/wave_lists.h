@@ -28,13 +28,16 @@ struct WaveLists {
     void over_span_heads(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
         const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
         const int64_t grain = std::clamp<int64_t>(count * n_spans / (4 * pool.n_threads()), 1, n_heads());
-        pool.run(count * n_spans, grain, [&](int64_t begin, int64_t end, int) {
-            for (int64_t i = begin, n; i < end; i += n) {
-                const int64_t list = first + i % count, span = (i / count + n_spans - 1) % n_spans;
-                n = std::min({end - i, n_heads() - list % n_heads(), first + count - list});
-                if (span * kSpanPages < sequence_of(list).n_pages) work(list, list + n, span);
-            }
-        });
+        pool.run(
+            count * n_spans, grain,
+            [&](int64_t begin, int64_t end, int) {
+                for (int64_t i = begin, n; i < end; i += n) {
+                    const int64_t list = first + i % count, span = (i / count + n_spans - 1) % n_spans;
+                    n = std::min({end - i, n_heads() - list % n_heads(), first + count - list});
+                    if (span * kSpanPages < sequence_of(list).n_pages) work(list, list + n, span);
+                }
+            },
+            Stealing::kLate);
     }
     // work(list, span) likewise.
     template <class Work>
