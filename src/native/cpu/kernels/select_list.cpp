@@ -32,8 +32,8 @@ struct Bound {
     int64_t n_exceed;  // where n_reach is more than n + slack
 };
 // At least n of the values [n_values], a multiple of 16, are `lowest` or more.
-Bound find_bound(const SelectTopnBodies& bodies, const float* values, int64_t n_values, int64_t n, int64_t slack,
-                 float lowest) {
+Bound bisect(const SelectTopnBodies& bodies, const float* values, int64_t n_values, int64_t n, int64_t slack,
+             float lowest) {
     // Halves what lies between: every step looks at all values, but 16 at a time and without a branch on any.
     int64_t low = order_of(lowest), high = order_of(__builtin_inff()) + 1;
     int64_t n_low = n_values, n_high = 0;
@@ -59,6 +59,11 @@ uint64_t Selection::candidates_of(int64_t page) const {
     return low_bits(last - position) & ~low_bits(first - position) & ~scratch.kept[page];
 }
 
+uint64_t Selection::forced_of(int64_t page) const {
+    const int64_t position = page * kPageTokens;
+    return low_bits(first - position) | (low_bits(n_visible - position) & ~low_bits(last - position));
+}
+
 void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) {
     const int64_t stride = params.wave->token_stride;
     kernels.select_topn.group_sums(weights + head * stride + begin * kPageTokens, stride, scratch.factors + head,
@@ -68,41 +73,87 @@ void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) 
     std::fill(scratch.is_stale + begin, scratch.is_stale + end, uint8_t{1});
 }
 
-int64_t Selection::best(int64_t n) {
-    if (n <= 0) return 0;
-    const SelectTopnBodies& bodies = kernels.select_topn;
-    for (int64_t page = 0; page < n_pages(); ++page) {
+void Selection::mask(int64_t begin, int64_t end) {
+    for (int64_t page = begin; page < end; ++page) {
         const uint64_t candidates = candidates_of(page);
         if (candidates == kWholePage) continue;
-        bodies.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
+        kernels.select_topn.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
     }
+}
+
+float Selection::find_bound(int64_t n) {
     // n maxima that reach a bound are n candidates that do: what does not reach it is not among the best.
     const int64_t n_maxima = round_up(n_pages() * 4, 16);
     std::fill(scratch.maxima + n_pages() * 4, scratch.maxima + n_maxima, kNoCandidate);
-    float bound = kLowest;
-    if (bodies.count_at_least(scratch.maxima, n_maxima, kLowest) > n) {
-        bound = find_bound(bodies, scratch.maxima, n_maxima, n, n / 4 + 4, kLowest).value;
-    }
-    int64_t n_found = 0;
-    for (int64_t page = 0; page < n_pages(); ++page) {
+    if (n <= 0) return __builtin_inff();
+    if (kernels.select_topn.count_at_least(scratch.maxima, n_maxima, kLowest) <= n) return kLowest;
+    return bisect(kernels.select_topn, scratch.maxima, n_maxima, n, n / 4 + 4, kLowest).value;
+}
+
+int64_t Selection::collect(int64_t begin, int64_t end, float bound, int64_t at) {
+    int64_t n_found = at;
+    for (int64_t page = begin; page < end; ++page) {
         const float* maxima = scratch.maxima + page * 4;
         if (std::max(std::max(maxima[0], maxima[1]), std::max(maxima[2], maxima[3])) < bound) continue;
-        uint64_t reach = bodies.at_least(scratch.sums + page * kPageTokens, bound) & candidates_of(page);
+        uint64_t reach = kernels.select_topn.at_least(scratch.sums + page * kPageTokens, bound) & candidates_of(page);
         for (; reach != 0; reach &= reach - 1) {
             const int32_t token = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(reach));
             scratch.tokens[n_found] = token;
             scratch.weights[n_found++] = scratch.sums[token];
         }
     }
+    return n_found - at;
+}
+
+int64_t Selection::keep_best(int64_t n, int64_t n_found, float bound) {
     if (n_found <= n) return n_found;
     std::fill(scratch.weights + n_found, scratch.weights + round_up(n_found, 16), kNoCandidate);
-    const Bound exact = find_bound(bodies, scratch.weights, round_up(n_found, 16), n, 0, bound);
+    const Bound exact = bisect(kernels.select_topn, scratch.weights, round_up(n_found, 16), n, 0, bound);
     int64_t n_equal = exact.n_reach == n ? n : n - exact.n_exceed;
     int64_t n_best = 0;
     for (int64_t i = 0; i < n_found; ++i) {
         if (scratch.weights[i] < exact.value) continue;
         if (scratch.weights[i] == exact.value && n_equal-- <= 0) continue;
-        scratch.tokens[n_best++] = scratch.tokens[i];
+        std::swap(scratch.tokens[n_best++], scratch.tokens[i]);
+    }
+    return n_best;
+}
+
+int64_t Selection::best(int64_t n) {
+    mask(0, n_pages());
+    const float bound = find_bound(n);
+    return keep_best(n, collect(0, n_pages(), bound, 0), bound);
+}
+
+void Selection::keep_reaching(int64_t begin, int64_t end) {
+    const int64_t at = begin * kPageTokens;
+    const int64_t n_found = collect(begin, end, *scratch.bound, at);
+    scratch.n_found[begin / kSpanPages] = static_cast<int32_t>(n_found);
+    for (int64_t page = begin; page < end; ++page) scratch.kept[page] = forced_of(page);
+    for (int64_t i = at; i < at + n_found; ++i) {
+        scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
+    }
+    refresh(begin, end);
+}
+
+int64_t Selection::keep_best_reaching(int64_t n) {
+    int64_t n_found = 0;
+    for (int64_t page = 0; page < n_pages(); page += kSpanPages) {
+        const int64_t from = page * kPageTokens, n_here = scratch.n_found[page / kSpanPages];
+        std::copy_n(scratch.tokens + from, n_here, scratch.tokens + n_found);
+        std::copy_n(scratch.weights + from, n_here, scratch.weights + n_found);
+        n_found += n_here;
+    }
+    const int64_t n_best = keep_best(n, n_found, *scratch.bound);
+    // What reached the bound and is not among the best lies outside after all.
+    for (int64_t i = n_best; i < n_found; ++i) {
+        const int64_t token = scratch.tokens[i], page = token / kPageTokens;
+        scratch.kept[page] &= ~(uint64_t{1} << token % kPageTokens);
+        for (int64_t h = 0; h < group; ++h) {
+            const float weight = weights[h * params.wave->token_stride + token];
+            scratch.page_sums[h * n_pages() + page] += weight;
+            scratch.page_squares[h * n_pages() + page] += weight * weight;
+        }
     }
     return n_best;
 }

@@ -15,6 +15,8 @@ struct SelectScratch {
     uint64_t* kept;        // [pages]
     uint64_t* chosen;      // [pages], among the best of a head
     uint8_t* is_stale;     // [pages]: its sums outside do not know all that is kept
+    int32_t* n_found;      // [spans], the candidates that were found in each
+    float* bound;          // that the best reach
     float* page_sums;      // [group, pages]: of the weights outside
     float* page_squares;   // [group, pages]
     float* factors;        // [group]: 1 / mass
@@ -36,6 +38,8 @@ struct SelectScratch {
         s->kept = reinterpret_cast<uint64_t*>(take(n_pages * 8));
         s->chosen = reinterpret_cast<uint64_t*>(take(n_pages * 8));
         s->is_stale = take(n_pages);
+        s->n_found = reinterpret_cast<int32_t*>(take(ceil_div(n_pages, kSpanPages) * 4));
+        s->bound = reinterpret_cast<float*>(take(4));
         s->page_sums = reinterpret_cast<float*>(take(group * n_pages * 4));
         s->page_squares = reinterpret_cast<float*>(take(group * n_pages * 4));
         s->factors = reinterpret_cast<float*>(take(group * 4));
@@ -56,18 +60,33 @@ struct Selection {
     int64_t n_tokens;      // of the view, a multiple of 64
     int64_t first;         // candidates are tokens [first, last)
     int64_t last;
+    int64_t n_visible;
     float* tail;   // [group]
     float* error;  // [group]
 
     int64_t n_pages() const { return n_tokens / kPageTokens; }
 
-    // Tokens of a page that may still be chosen.
+    // Tokens of a page that may still be chosen; that are kept without a choice.
     uint64_t candidates_of(int64_t page) const;
+    uint64_t forced_of(int64_t page) const;
     // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end), and the sums
     // of all their weights.
     void rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end);
+    // The maxima of the candidates alone, in pages [begin, end).
+    void mask(int64_t begin, int64_t end);
+    // What the n best candidates reach, and few others.
+    float find_bound(int64_t n);
+    // The candidates of pages [begin, end) that reach a bound, to scratch.tokens from `at` on; returns how many.
+    int64_t collect(int64_t begin, int64_t end, float bound, int64_t at);
+    // The n best of the first n_found of scratch.tokens, all that reach the bound, to its front, as they stand. The
+    // others behind them, in any order. Returns how many are best.
+    int64_t keep_best(int64_t n, int64_t n_found, float bound);
     // The n best candidates to the front of scratch.tokens, ascending; returns how many there were.
     int64_t best(int64_t n);
+    // Keeps those of pages [begin, end) that reach the bound, as if all of them were chosen, and what is forced.
+    void keep_reaching(int64_t begin, int64_t end);
+    // Keeps the n best of these alone; returns how many there were.
+    int64_t keep_best_reaching(int64_t n);
     // The sums outside of pages [begin, end), from what is kept now.
     void refresh(int64_t begin, int64_t end);
     // Reports tail and error; returns whether every head keeps the bounds.

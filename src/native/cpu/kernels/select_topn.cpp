@@ -40,6 +40,7 @@ struct Choice {
                 int64_t{lists.sequence_of(list).n_pages} * kPageTokens,
                 n_sink,
                 std::max<int64_t>(n_sink, view.n_visible - wave.n_recent),
+                view.n_visible,
                 params.tail + head,
                 params.error + head};
     }
@@ -53,9 +54,17 @@ struct Choice {
             work(selection, page, std::min<int64_t>(selection.n_pages(), page + kSpanPages));
         });
     }
+    // work(list) for lists [first, first + n).
+    template <class Work>
+    void over_lists(int64_t n, Work&& work) const {
+        context.pool.run(n, 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t i = begin; i < end; ++i) work(first + i);
+        });
+    }
     void begin(int64_t list) const;
-    void choose(int64_t list) const;
-    void finish(int64_t list) const;
+    void choose_by_group(int64_t n) const;
+    void choose_by_head(int64_t n) const;
+    void finish(int64_t list, int64_t n_chosen) const;
 };
 
 void Choice::begin(int64_t list) const {
@@ -66,35 +75,58 @@ void Choice::begin(int64_t list) const {
     }
 }
 
-// The n_keep best, sinks and recent ones.
-void Choice::choose(int64_t list) const {
-    SelectScratch scratch = scratch_of(list);
-    Selection selection = selection_of(list, scratch);
-    std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
-    std::fill_n(scratch.chosen, selection.n_pages(), uint64_t{0});
-    const bool each = params.select == KC_SELECT_UNION;
-    for (int64_t h = 0; h < (each ? group : 1); ++h) {
+// The n_keep best by the group's weights, sinks and recent ones. Whoever made the weights of a span looks through them
+// for what reaches a bound; only what was found goes from core to core.
+void Choice::choose_by_group(int64_t n) const {
+    over_spans(n, [](Selection& s, int64_t begin, int64_t end) {
+        s.rank(0, s.group, begin, end);
+        std::fill(s.scratch.kept + begin, s.scratch.kept + end, uint64_t{0});
+        s.mask(begin, end);
+    });
+    over_lists(n, [&](int64_t list) {
+        SelectScratch scratch = scratch_of(list);
+        *scratch.bound = selection_of(list, scratch).find_bound(params.n_keep);
+    });
+    over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.keep_reaching(begin, end); });
+    over_lists(n, [&](int64_t list) {
+        SelectScratch scratch = scratch_of(list);
+        finish(list, selection_of(list, scratch).keep_best_reaching(params.n_keep));
+    });
+}
+
+// The n_keep best of every head, sinks and recent ones.
+void Choice::choose_by_head(int64_t n) const {
+    over_lists(n, [&](int64_t list) {
+        SelectScratch scratch = scratch_of(list);
+        Selection selection = selection_of(list, scratch);
+        std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
+        std::fill_n(scratch.chosen, selection.n_pages(), uint64_t{0});
         // Each head chooses as if it were alone: what another head chose is marked, but still a candidate.
-        if (each) selection.rank(h, 1, 0, selection.n_pages());
-        const int64_t n = selection.best(params.n_keep);
-        for (int64_t i = 0; i < n; ++i) {
-            scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
+        for (int64_t h = 0; h < group; ++h) {
+            selection.rank(h, 1, 0, selection.n_pages());
+            const int64_t n_best = selection.best(params.n_keep);
+            for (int64_t i = 0; i < n_best; ++i) {
+                scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
+            }
         }
-    }
-    const int64_t n_visible = lists.view_of(list).n_visible;
-    for (int64_t page = 0; page < selection.n_pages(); ++page) {
-        const int64_t position = page * kPageTokens;
-        scratch.kept[page] = scratch.chosen[page] | low_bits(selection.first - position) |
-                             (low_bits(n_visible - position) & ~low_bits(selection.last - position));
-    }
+        for (int64_t page = 0; page < selection.n_pages(); ++page) {
+            scratch.kept[page] = scratch.chosen[page] | selection.forced_of(page);
+        }
+    });
+    over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
+    over_lists(n, [&](int64_t list) {
+        const SelectScratch scratch = scratch_of(list);
+        int64_t n_chosen = 0;
+        const int64_t n_pages = lists.sequence_of(list).n_pages;
+        for (int64_t page = 0; page < n_pages; ++page) n_chosen += __builtin_popcountll(scratch.chosen[page]);
+        finish(list, n_chosen);
+    });
 }
 
 // Further ones until the bounds hold; the list.
-void Choice::finish(int64_t list) const {
+void Choice::finish(int64_t list, int64_t n_chosen) const {
     SelectScratch scratch = scratch_of(list);
     Selection selection = selection_of(list, scratch);
-    int64_t n_chosen = 0;
-    for (int64_t page = 0; page < selection.n_pages(); ++page) n_chosen += __builtin_popcountll(scratch.chosen[page]);
     params.missed[lists.place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
     int32_t* kept = params.kept + lists.place_of(list) * params.kept_stride;
     int32_t n_kept = 0;
@@ -132,16 +164,10 @@ void select_topn(CpuContext& context, const kc_select_topn_params& params) {
         const int64_t n = std::min(n_at_a_time, n_lists - choice.first);
         for (int64_t i = 0; i < n; ++i) choice.begin(choice.first + i);
         if (params.select == KC_SELECT_GROUP) {
-            choice.over_spans(n, [&](Selection& s, int64_t begin, int64_t end) { s.rank(0, s.group, begin, end); });
+            choice.choose_by_group(n);
+        } else {
+            choice.choose_by_head(n);
         }
-        const auto over_lists = [&](void (Choice::*work)(int64_t) const) {
-            context.pool.run(n, 1, [&](int64_t begin, int64_t end, int) {
-                for (int64_t i = begin; i < end; ++i) (choice.*work)(choice.first + i);
-            });
-        };
-        over_lists(&Choice::choose);
-        choice.over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
-        over_lists(&Choice::finish);
     }
 }
 
