@@ -200,8 +200,8 @@ KC_API kc_status kc_kv_decode(kc_context* context, const kc_layer_view* layer, c
 
 /* A prompt: row r of a sequence attends exactly to tokens [0, n_past + r]; with n_recent >= 0 only to the first n_sink
  * and the last n_recent of them. K and V come from the exact rows where the layer has them, else from the stores. Sums
- * run in ascending token order against the final maximum, as in attention_mix: the bits of a row do not depend on how a
- * prompt is cut. */
+ * run in ascending token order, of weights as attention_score and attention_mix make them: the bits of a row do not
+ * depend on how a prompt is cut. */
 typedef struct kc_attention_full_params {
     uint32_t size;
     int32_t n_sequences;
@@ -250,8 +250,9 @@ typedef struct kc_wave {
     int64_t token_stride; /* of weights: tokens of the longest view, a multiple of 64 */
 } kc_wave;
 
-/* weights[w, h, i] = exp(s - max[w, h]), s = scale * q . k_i, 0 for tokens that are not visible up to the end of the
- * view's pages; mass = their sum by blocks and spans. Keys that are coded: integer dot products (queries in 15 bits or
+/* weights[w, h, i] = exp(s - reference[w, h]), s = scale * q . k_i, 0 for tokens that are not visible up to the end of
+ * the view's pages; mass = their sum by blocks and spans. The reference is the largest score or at most 30 below it, as
+ * the backend finds it; the same for the same tokens. Keys that are coded: integer dot products (queries in 15 bits or
  * more against q8, 8 bits against less), except recent tokens, which are scored from exact rows where the layer has
  * them. A score that is NaN or infinite weighs 0 and is counted. */
 typedef struct kc_attention_score_params {
@@ -260,7 +261,7 @@ typedef struct kc_attention_score_params {
     const kc_wave* wave;
     void* scratch;        /* kc_attention_score_scratch_bytes, aligned to 64 */
     float* weights;       /* [n_queries, n_q_heads, token_stride] */
-    float* max;           /* [n_queries, n_q_heads] */
+    float* reference;     /* [n_queries, n_q_heads] */
     float* mass;          /* [n_queries, n_q_heads] */
     int32_t* n_nonfinite; /* [n_queries, n_q_heads] */
 } kc_attention_score_params;
@@ -279,7 +280,7 @@ typedef struct kc_select_topn_params {
     uint32_t size;
     int32_t select; /* KC_SELECT_* */
     const kc_wave* wave;
-    const float* weights; /* from attention_score, as are max and mass */
+    const float* weights; /* from attention_score, as is mass */
     const float* mass;
     int32_t n_keep;
     int32_t n_keep_max;  /* at least n_keep */
@@ -374,7 +375,7 @@ typedef struct kc_attention_mix_params {
     const kc_wave* wave;
     float* weights; /* from attention_score; KC_MIX_SKETCHED with exact keys writes the new weights of kept tokens into
                        it */
-    const float* max;
+    const float* reference;
     const float* mass;
     const int32_t* kept; /* NULL: every visible token, from the V store */
     const int32_t* n_kept;

@@ -36,7 +36,7 @@ struct Mix {
     Frame frame;
     const float* q;
     float* weights;
-    const float* max;
+    const float* reference;
     const float* mass;
     int64_t token_stride;
     const int32_t* kept;
@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(kRescoreThreads) rescore(Mix a) {
         const uint16_t* key = reinterpret_cast<const uint16_t*>(a.rows[list * a.kept_stride + i]);
         float dot = 0.f;
         for (int d = lane; d < head_dim; d += kWarp) dot = fmaf(q[d], from_half(key[d]), dot);
-        const float score = lanes_sum(dot) * a.layer.scale - a.max[row];
+        const float score = lanes_sum(dot) * a.layer.scale - a.reference[row];
         if (lane == 0) weights[kept[i]] = isfinite(score) ? score : -INFINITY;
         if (isfinite(score) && score > highest) highest = score;
     }
@@ -296,7 +296,7 @@ void attention_mix(Context& context, const kc_attention_mix_params& params) {
                      context.frames().upload(wave),
                      wave.q,
                      params.weights,
-                     params.max,
+                     params.reference,
                      params.mass,
                      wave.token_stride,
                      params.kept,

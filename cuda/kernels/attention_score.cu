@@ -35,7 +35,7 @@ struct Score {
     int32_t n_spans;
     SpanScore* spans;
     float* weights;
-    float* max;
+    float* reference;
     float* mass;
     int32_t* n_nonfinite;
 };
@@ -225,7 +225,7 @@ __global__ void __launch_bounds__(kWarp) merge_spans(Score a, const float* span_
     if (threadIdx.x != 0) return;
     float mass = 0.f;
     for (int s = 0; s * kSpanPages < n_pages; ++s) mass += span_mass[row * a.n_spans + s];
-    a.max[row] = largest == -INFINITY ? 0.f : largest;
+    a.reference[row] = largest == -INFINITY ? 0.f : largest;
     a.mass[row] = mass;
     a.n_nonfinite[row] = n_odd;
 }
@@ -254,7 +254,7 @@ void attention_score(Context& context, const kc_attention_score_params& params) 
                          n_spans,
                          spans,
                          params.weights,
-                         params.max,
+                         params.reference,
                          params.mass,
                          params.n_nonfinite};
     const auto x = static_cast<unsigned>(n_spans), z = static_cast<unsigned>(wave.n_queries);

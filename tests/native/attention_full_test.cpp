@@ -1,5 +1,7 @@
 // attention_full against double precision and against decode steps: a prompt's rows have the bits of a decode step,
 // however the prompt is cut and wherever its values lie.
+#include <tuple>
+
 #include "check.h"
 #include "decode_step.h"
 
@@ -129,6 +131,38 @@ void same_bits(const kc::Kernels* kernels, const CacheShape& shape, int n) {
     CHECK(same, kernels->name << " head_dim " << shape.head_dim << ": decode steps give other bits");
 }
 
+// Tokens that stand out from the first and the last page, so that weights are large or are made against another score.
+void tokens_stand_out(const kc::Kernels* kernels) {
+    const CacheShape shape = {3, 1, 64};
+    const int n = 500;
+    TestContext context(kernels, 2);
+    CacheCase whole(shape, 1, 9), decode(shape, 1, 9);
+    Prompt prompt(shape, n);
+    // A key points to where a head of the last token looks.
+    for (const auto& [t, nats, head] : {std::tuple{150, 20.f, 0}, {300, 70.f, 1}}) {
+        const float* q = prompt.q.data() + ((n - 1) * 3 + head) * 64;
+        float squares = 0;
+        for (int d = 0; d < 64; ++d) squares += q[d] * q[d];
+        for (int d = 0; d < 64; ++d) {
+            prompt.k[static_cast<size_t>(t * 64 + d)] = q[d] * nats / squares / whole.layer.scale;
+        }
+    }
+    const std::vector<float> out = attend(context.cpu, whole, 0, prompt.k, prompt.v, prompt.q);
+    decode.append(context.cpu, 0, prompt.k, prompt.v);
+    DecodeStep step(decode, slice(prompt.q, n - 1, n, 3 * 64), {});
+    CHECK(step.run(context.cpu) == slice(out, n - 1, n, 3 * 64), kernels->name << ": decode steps give other bits");
+    round_all(kernels, whole.k[0]);
+    round_all(kernels, whole.v[0]);
+    for (int h = 0; h < 3; ++h) {
+        const int at = ((n - 1) * 3 + h) * 64;
+        const std::vector<double> expected = reference_attention(whole, 0, prompt.q.data() + at, 0, all_tokens(n));
+        for (int d = 0; d < 64; ++d) {
+            const double off = std::abs(out[static_cast<size_t>(at + d)] - expected[static_cast<size_t>(d)]);
+            CHECK(off < 1e-4, kernels->name << ", head " << h << ": off by " << off);
+        }
+    }
+}
+
 // Several prompts in one forward are what each is alone.
 void many_sequences(const kc::Kernels* kernels) {
     TestContext context(kernels, 3);
@@ -178,6 +212,7 @@ int main() {
         same_bits(kernels, {6, 2, 64}, 200);
         same_bits(kernels, {3, 1, 80}, 1100);
         same_bits(kernels, {8, 1, 128}, 129);
+        tokens_stand_out(kernels);
         many_sequences(kernels);
     }
     return check_result();

@@ -28,7 +28,7 @@ class DecodeStep {
     StepOptions options;
     kc_wave wave = {};
     std::vector<kc_query_view> queries;
-    std::vector<float> q, weights, max, mass, tail, error, mixed_tail, mixed_error, out;
+    std::vector<float> q, weights, reference, mass, tail, error, mixed_tail, mixed_error, out;
     std::vector<int32_t> nonfinite, kept, n_kept, n_selected, missed, n_restored, n_hot;
     std::vector<const uint8_t*> rows;
     int64_t kept_stride = 0;
@@ -55,7 +55,7 @@ class DecodeStep {
         const size_t q_lists = queries.size() * static_cast<size_t>(cache.shape.n_q_heads);
         const size_t kv_lists = queries.size() * static_cast<size_t>(cache.shape.n_kv_heads);
         weights.assign(q_lists * static_cast<size_t>(wave.token_stride), NAN);
-        for (auto* x : {&max, &mass, &tail, &error, &mixed_tail, &mixed_error}) x->assign(q_lists, NAN);
+        for (auto* x : {&reference, &mass, &tail, &error, &mixed_tail, &mixed_error}) x->assign(q_lists, NAN);
         nonfinite.assign(q_lists, -1);
         out.assign(q.size(), NAN);
         for (auto* x : {&n_kept, &n_selected, &missed, &n_restored, &n_hot}) x->assign(kv_lists, -1);
@@ -74,7 +74,7 @@ class DecodeStep {
         params.scratch =
             scratch(0, kc::attention_score_scratch_bytes(context, cache.layer, wave.n_queries, wave.token_stride));
         params.weights = weights.data();
-        params.max = max.data();
+        params.reference = reference.data();
         params.mass = mass.data();
         params.n_nonfinite = nonfinite.data();
         kc::attention_score(context, params);
@@ -130,7 +130,7 @@ class DecodeStep {
         params.mode = options.mode;
         params.wave = &wave;
         params.weights = weights.data();
-        params.max = max.data();
+        params.reference = reference.data();
         params.mass = mass.data();
         if (options.n_keep >= 0) {
             params.kept = kept.data();
@@ -199,6 +199,12 @@ class DecodeStep {
 struct Reference {
     std::vector<double> score, weight;
     double max = -INFINITY, mass = 0;
+
+    // Weights that are made against another number than the maximum.
+    void make_against(double reference) {
+        for (double& w : weight) w *= std::exp(max - reference);
+        mass *= std::exp(max - reference);
+    }
 };
 inline Reference reference_weights(const CacheCase& cache, int s, const float* q, int kv_head,
                                    const std::vector<int>& tokens) {

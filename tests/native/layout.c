@@ -252,7 +252,7 @@ int main(void) {
     FIELD(kc_attention_score_params, wave);
     FIELD(kc_attention_score_params, scratch);
     FIELD(kc_attention_score_params, weights);
-    FIELD(kc_attention_score_params, max);
+    FIELD(kc_attention_score_params, reference);
     FIELD(kc_attention_score_params, mass);
     FIELD(kc_attention_score_params, n_nonfinite);
     end();
@@ -306,7 +306,7 @@ int main(void) {
     FIELD(kc_attention_mix_params, mode);
     FIELD(kc_attention_mix_params, wave);
     FIELD(kc_attention_mix_params, weights);
-    FIELD(kc_attention_mix_params, max);
+    FIELD(kc_attention_mix_params, reference);
     FIELD(kc_attention_mix_params, mass);
     FIELD(kc_attention_mix_params, kept);
     FIELD(kc_attention_mix_params, n_kept);

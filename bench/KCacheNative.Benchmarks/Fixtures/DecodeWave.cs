@@ -48,7 +48,7 @@ internal sealed unsafe class DecodeWave : IDisposable
             TokenStride = stride,
         };
         Weights = (float*)Allocate((long)shape.QueryHeads * stride * sizeof(float));
-        Max = (float*)Allocate(shape.QueryHeads * sizeof(float));
+        Reference = (float*)Allocate(shape.QueryHeads * sizeof(float));
         Mass = (float*)Allocate(shape.QueryHeads * sizeof(float));
         NonFinite = (int*)Allocate(shape.QueryHeads * sizeof(int));
         Tail = (float*)Allocate(shape.QueryHeads * sizeof(float));
@@ -77,7 +77,7 @@ internal sealed unsafe class DecodeWave : IDisposable
     internal float* Weights { get; }
 
     /// <summary>[query heads].</summary>
-    internal float* Max { get; }
+    internal float* Reference { get; }
 
     /// <summary>[query heads].</summary>
     internal float* Mass { get; }
@@ -112,7 +112,7 @@ internal sealed unsafe class DecodeWave : IDisposable
             Wave = _wave,
             Scratch = _scratch,
             Weights = Weights,
-            Max = Max,
+            Reference = Reference,
             Mass = Mass,
             NNonfinite = NonFinite,
         });
@@ -184,7 +184,7 @@ internal sealed unsafe class DecodeWave : IDisposable
             Mode = mode,
             Wave = _wave,
             Weights = Weights,
-            Max = Max,
+            Reference = Reference,
             Mass = Mass,
             Kept = kept ? Kept : null,
             NKept = kept ? Counts : null,

@@ -19,7 +19,7 @@ internal unsafe struct KcAttentionMixParams
     internal int Mode;
     internal KcWave* Wave;
     internal float* Weights;
-    internal float* Max;
+    internal float* Reference;
     internal float* Mass;
     internal int* Kept;
     internal int* NKept;

@@ -20,7 +20,7 @@ internal unsafe struct KcAttentionScoreParams
     internal KcWave* Wave;
     internal void* Scratch;
     internal float* Weights;
-    internal float* Max;
+    internal float* Reference;
     internal float* Mass;
     internal int* NNonfinite;
 }

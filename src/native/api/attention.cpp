@@ -71,7 +71,7 @@ kc_status kc_attention_score(kc_context* context, const kc_attention_score_param
         check_wave(context->backend, params->wave);
         check_pointer(params->scratch, "params->scratch");
         check_pointer(params->weights, "params->weights");
-        check_pointer(params->max, "params->max");
+        check_pointer(params->reference, "params->reference");
         check_pointer(params->mass, "params->mass");
         check_pointer(params->n_nonfinite, "params->n_nonfinite");
         context->backend.attention_score(context->backend.self, *params);
@@ -131,7 +131,7 @@ kc_status kc_attention_mix(kc_context* context, const kc_attention_mix_params* p
         check_range(params->mode, KC_MIX_RENORMALIZED, KC_MIX_SKETCHED, "params->mode");
         check_wave(context->backend, params->wave);
         check_pointer(params->weights, "params->weights");
-        check_pointer(params->max, "params->max");
+        check_pointer(params->reference, "params->reference");
         check_pointer(params->mass, "params->mass");
         if (params->kept) {
             check_pointer(params->n_kept, "params->n_kept");

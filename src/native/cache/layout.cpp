@@ -123,7 +123,7 @@ void take_wave(const Backend& backend, const CacheShape& shape, Layout& layout, 
     const uint64_t n_heads = n_queries * shape.n_q_heads;
     WaveMemory& wave = layout.wave;
     wave.weights = arena.take<float>(Arena::product(n_heads, n_tokens));
-    wave.max = arena.take<float>(n_heads);
+    wave.reference = arena.take<float>(n_heads);
     wave.mass = arena.take<float>(n_heads);
     take_counts(shape, arena, wave, &layout.n_odd_rows);
     layout.counts = layout.n_odd_rows;

@@ -54,7 +54,7 @@ struct Entry {
 // What one wave of decode steps leaves behind; sizes as kcache_ops.h says.
 struct WaveMemory {
     float* weights;
-    float* max;
+    float* reference;
     float* mass;
     int32_t* n_nonfinite;
     int32_t* kept;

@@ -12,7 +12,7 @@ void score(WaveCall& call) {
     params.wave = &call.wave;
     params.scratch = call.layout.stem_scratch;
     params.weights = memory.weights;
-    params.max = memory.max;
+    params.reference = memory.reference;
     params.mass = memory.mass;
     params.n_nonfinite = memory.n_nonfinite;
     call.backend.attention_score(call.backend.self, params);
@@ -107,7 +107,7 @@ void mix(WaveCall& call, int32_t mode, bool kept) {
     params.mode = mode;
     params.wave = &call.wave;
     params.weights = memory.weights;
-    params.max = memory.max;
+    params.reference = memory.reference;
     params.mass = memory.mass;
     params.scratch = call.layout.stem_scratch;
     params.out = call.out;

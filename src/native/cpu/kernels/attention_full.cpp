@@ -10,7 +10,6 @@
 namespace kc {
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
 // Rows of q that share one pass over the keys and values, about.
 constexpr int64_t kTileRows = 48;
 
@@ -24,6 +23,8 @@ struct Tile {
     float* span;   // [rows, head_dim]
     float* total;  // [rows, head_dim]
     float* max;    // [rows]
+    float* first;  // [rows]: the largest score of the first page that a row sees; NaN before there is one
+    float* last;   // [rows]: of the last one
     float* mass;   // [rows]
     // Where K or V are coded: q rotated, its product with the centre of K; the sums of rotated values, the mass of
     // their weights, and the weights of a page times the scales of its rows.
@@ -50,6 +51,8 @@ struct Tile {
         tile->span = take(rows * layer.head_dim);
         tile->total = take(rows * layer.head_dim);
         tile->max = take(rows);
+        tile->first = take(rows);
+        tile->last = take(rows);
         tile->mass = take(rows);
         const bool coded_k = layer.k.first != nullptr, coded_v = layer.v.first != nullptr;
         tile->rotated_q = take(coded_k ? rows * layer.head_dim : 0);
@@ -151,7 +154,8 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
     const int64_t stride = n_used * kPageTokens;
     // Counted in a decode step; here a score that is none just does not count.
     int32_t n_nonfinite = 0;
-    for (int64_t r = 0; r < n_rows; ++r) tile.max[r] = -kInfinity;
+    std::fill_n(tile.max, n_rows, kUnseen);
+    std::fill_n(tile.first, n_rows, NAN);
     for (int64_t u = 0; u < n_used; ++u) {
         float* scores = tile.scores + u * kPageTokens;
         if (u + 1 < n_used) prefetch_page(s, tile.used[u + 1], kv_head, false);
@@ -160,14 +164,15 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
         for (int64_t r = 0; r < n_rows; ++r) {
             float* row = scores + r * stride;
             const uint64_t seen = seen_by(page_position, position + static_cast<int32_t>(r / group));
-            if (seen == ~uint64_t{0}) {
-                kernels.attention_score.scan(row, &tile.max[r], &n_nonfinite);
-                continue;
+            for (int t = 0; seen != ~uint64_t{0} && t < kPageTokens; ++t) {
+                if (!(seen >> t & 1)) row[t] = kUnseen;
             }
-            for (int t = 0; t < kPageTokens; ++t) {
-                if (!(seen >> t & 1) || !std::isfinite(row[t])) row[t] = -kInfinity;
-                tile.max[r] = std::max(tile.max[r], row[t]);
-            }
+            if (seen == 0) continue;
+            float max = kUnseen;
+            kernels.attention_score.scan(row, 1, &max, &n_nonfinite);
+            if (std::isnan(tile.first[r])) tile.first[r] = max;
+            tile.last[r] = max;
+            tile.max[r] = std::max(tile.max[r], max);
         }
     }
 }
@@ -238,13 +243,9 @@ void Full::mix_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t last_po
         const int32_t span = tile.used[begin] / kSpanPages;
         for (end = begin + 1; end < n_used && tile.used[end] / kSpanPages == span;) ++end;
         for (int64_t r = 0; r < n_rows; ++r) {
-            float sums[kSpanPages];
-            const float max = tile.max[r] == -kInfinity ? 0.f : tile.max[r];
-            kernels.attention_score.exponentials(tile.scores + r * stride + begin * kPageTokens, end - begin, max,
-                                                 sums);
-            float mass = 0.f;
-            for (int64_t u = 0; u < end - begin; ++u) mass += sums[u];
-            tile.mass[r] += mass;
+            const float reference = reference_score(std::max(tile.first[r], tile.last[r]), tile.max[r]);
+            tile.mass[r] += kernels.attention_score.exponentials(tile.scores + r * stride + begin * kPageTokens,
+                                                                 end - begin, reference_or_zero(reference));
         }
         std::fill_n(tile.span, n_values, 0.f);
         if (coded) std::fill_n(tile.rotated_span, n_values, 0.f);

@@ -22,14 +22,14 @@ float Mix::rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t ke
     const int32_t* kept = params.kept + list * params.kept_stride;
     const uint8_t* const* rows = params.rows + list * params.kept_stride;
     const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
-    const float max = params.max[query * layer.n_q_heads + q_head];
+    const float reference = params.reference[query * layer.n_q_heads + q_head];
     float* weights = weights_of(query, q_head);
     float highest = -kInfinity;
     for (int64_t i = kept_begin; i < kept_end; ++i) {
         if (in_first_store(layer.k, sequence, kept[i] / kPageTokens)) continue;
         const auto row = reinterpret_cast<const uint16_t*>(rows[i]);
         const float score = kernels.attention_score.dot_row(row, q, layer.head_dim, layer.scale);
-        const float exponent = std::isfinite(score) ? score - max : -kInfinity;
+        const float exponent = std::isfinite(score) ? score - reference : -kInfinity;
         highest = std::max(highest, exponent);
         weights[kept[i]] = kernels.attention_score.exponential(exponent - shift);
     }
@@ -45,19 +45,20 @@ bool Mix::rescore_far(int64_t query, int64_t q_head) const {
     for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) {
         highest = std::max(highest, span_of(query, q_head, s).highest);
     }
-    constexpr float kFar = 40.f;
-    if (highest > kFar) {
+    // The largest coded score may lie half as far above the reference.
+    constexpr float kFarAbove = 60.f, kFarBelow = 40.f;
+    if (highest > kFarAbove) {
         // All new weights are shifted down together: what is not shifted with them is too small to count.
-        rescore(query, q_head, 0, n_kept, highest - kFar);
+        rescore(query, q_head, 0, n_kept, highest - kFarAbove);
         return true;
     }
-    if (!(highest < -kFar && highest > -kInfinity)) return false;
+    if (!(highest < -kFarBelow && highest > -kInfinity)) return false;
     // The maximum was that of kept tokens: all are raised, unless a token that keeps its weight is large.
     const int64_t n_tokens = int64_t{sequence.n_pages} * kPageTokens;
     float* weights = weights_of(query, q_head);
-    const float vanishing = kernels.attention_score.exponential(-kFar);
+    const float vanishing = kernels.attention_score.exponential(-kFarBelow);
     if (*std::max_element(weights, weights + n_tokens) >= vanishing) return false;
-    const float factor = kernels.attention_score.exponential(std::min(-highest, 2 * kFar));
+    const float factor = kernels.attention_score.exponential(std::min(-highest, 2 * kFarBelow));
     for (int64_t t = 0; t < n_tokens; ++t) weights[t] *= factor;
     rescore(query, q_head, 0, n_kept, highest);
     return true;

@@ -1,16 +1,14 @@
 #include "cpu/kernels/attention_score.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "cpu/context.h"
+#include "cpu/kernels/coded_query.h"
 #include "cpu/kernels/layout.h"
 #include "cpu/kernels/wave_lists.h"
 
 namespace kc {
 namespace {
-
-constexpr float kInfinity = __builtin_inff();
 
 // What one span of one query head leaves behind, [query, q_head, span].
 struct SpanScore {
@@ -28,9 +26,11 @@ struct Score {
     int64_t group;
     int64_t n_spans;
     SpanScore* spans;
+    float* references;    // [query, q_head], what weights are made against
     CodedQuery* queries;  // [query, q_head], for coded keys
     int16_t* wide;        // [query, q_head, head_dim], for q8 keys; bytes for the others
 
+    float& reference_of(int64_t query, int64_t q_head) const { return references[query * layer.n_q_heads + q_head]; }
     float* weights_of(int64_t query, int64_t q_head) const {
         return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
     }
@@ -54,75 +54,52 @@ struct Score {
         int32_t page;
         int32_t kv_head;
     };
-    void score_block(int64_t query, const Heads& heads, int32_t page, Place next, float* scores, float* max,
-                     int32_t* n_nonfinite) const;
+    // Scores [heads, stride] of 64 tokens.
+    struct Scores {
+        float* at;
+        int64_t stride;
+    };
+    uint64_t seen_of(int64_t query, int32_t page) const {
+        const kc_query_view& view = wave.queries[query];
+        const int32_t position = wave.sequences[view.sequence].pages[page].position;
+        return visible_tokens(position, view.n_visible, wave.n_sink, view.visible_from);
+    }
+    void score_block(int64_t query, const Heads& heads, int32_t page, Place next, const Scores& scores) const;
     Tokens recent_of(int64_t query, int32_t page) const;
-    void score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, float* scores) const;
-    void score_page(int64_t query, const Heads& heads, int32_t page, Place next, float* max,
-                    int32_t* n_nonfinite) const;
+    void score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, const Scores& scores) const;
+    void score_page(int64_t query, const Heads& heads, int32_t page, Place next, const Scores& scores) const;
+    struct Ends {
+        int32_t first;
+        int32_t last;
+    };
+    Ends ends_of(int64_t query) const;
+    // Where both ends lie in one span, its scores tell.
+    bool is_short(int64_t query) const { return wave.sequences[wave.queries[query].sequence].n_pages <= kSpanPages; }
+    void find_references(int64_t query, int64_t kv_head) const;
     void score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const;
-    void weigh_span(int64_t query, int64_t kv_head, int64_t span) const;
+    void weigh_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span, bool raised) const;
+    bool raise_references(int64_t query, int64_t kv_head) const;
     void merge(int64_t query, int64_t q_head) const;
 };
-
-// Minus infinity for the tokens of a page that are not seen, the rest as `scan` does.
-int32_t scan_seen(float* scores, uint64_t seen, float* max) {
-    int32_t n_nonfinite = 0;
-    for (int t = 0; t < kPageTokens; ++t) {
-        if (!(seen >> t & 1)) {
-            scores[t] = -kInfinity;
-        } else if (!std::isfinite(scores[t])) {
-            scores[t] = -kInfinity;
-            ++n_nonfinite;
-        } else {
-            *max = std::max(*max, scores[t]);
-        }
-    }
-    return n_nonfinite;
-}
 
 void Score::prepare(int64_t query, int64_t kv_head) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
-    const int32_t head_dim = layer.head_dim;
     if (sequence.first_page < 0) return;
-    const float* centre = centre_of(layer.k, sequence, static_cast<int32_t>(kv_head), head_dim);
-    const bool wide_numbers = layer.k.codec == KC_CODEC_Q8;
-    const float most = wide_numbers ? 32767.f : 127.f;
+    const float* centre = centre_of(layer.k, sequence, static_cast<int32_t>(kv_head), layer.head_dim);
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-        float q[kMaxHeadDim];
-        std::copy_n(wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + h) * head_dim, head_dim, q);
-        kernels.codec.rotate(q, head_dim);
-        float largest = 0.f, offset = 0.f;
-        bool finite = true;
-        for (int32_t d = 0; d < head_dim; ++d) {
-            largest = std::max(largest, std::fabs(q[d]));
-            finite = finite && std::isfinite(q[d]);
-            offset += q[d] * centre[d];
-        }
+        const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + h) * layer.head_dim;
         const int64_t at = query * layer.n_q_heads + h;
-        int16_t* words = wide + at * head_dim;
-        int8_t* bytes = reinterpret_cast<int8_t*>(wide) + at * head_dim;
-        // A query that is not finite makes every score NaN, to be counted.
-        const float step = finite ? largest / most : NAN;
-        int32_t sum = 0;
-        for (int32_t d = 0; d < head_dim; ++d) {
-            const long number = step > 0.f ? std::lrintf(std::min(most, std::max(-most, q[d] / step))) : 0;
-            if (wide_numbers) {
-                words[d] = static_cast<int16_t>(number);
-            } else {
-                bytes[d] = static_cast<int8_t>(number);
-            }
-            sum += static_cast<int32_t>(number);
-        }
-        // Before there is a centre this is nonsense, and there is no coded row that it could meet.
-        queries[at] = {layer.scale * step, layer.scale * offset, sum, 0};
+        int16_t* words = wide + at * layer.head_dim;
+        int8_t* bytes = reinterpret_cast<int8_t*>(wide) + at * layer.head_dim;
+        queries[at] = layer.k.codec == KC_CODEC_Q8
+                          ? code_query(kernels.codec, q, centre, layer.head_dim, layer.scale, words)
+                          : code_query(kernels.codec, q, centre, layer.head_dim, layer.scale, bytes);
     }
 }
 
 // Scores of all 64 tokens of a page from its block; the block at `next` comes after it.
-void Score::score_block(int64_t query, const Heads& heads, int32_t page, Place next, float* scores, float* max,
-                        int32_t* n_nonfinite) const {
+void Score::score_block(int64_t query, const Heads& heads, int32_t page, Place next, const Scores& scores) const {
     const kc_query_view& view = wave.queries[query];
     const kc_sequence_view& sequence = wave.sequences[view.sequence];
     const AttentionScoreBodies& bodies = kernels.attention_score;
@@ -132,8 +109,7 @@ void Score::score_block(int64_t query, const Heads& heads, int32_t page, Place n
     if (block.codec == KC_CODEC_F16) {
         const float* q = wave.q + (view.row * static_cast<int64_t>(layer.n_q_heads) + heads.first) * head_dim;
         const Block ahead = block_of(layer.k, sequence, next.page, next.kv_head, layer.head_dim);
-        bodies.keys_f16(block.data, ahead.data, q, heads.count, head_dim, layer.scale, scores, wave.token_stride, max,
-                        n_nonfinite);
+        bodies.keys_f16(block.data, ahead.data, q, heads.count, head_dim, layer.scale, scores.at, scores.stride);
         return;
     }
     if (page + kBlocksAhead < sequence.n_pages) {
@@ -142,11 +118,11 @@ void Score::score_block(int64_t query, const Heads& heads, int32_t page, Place n
     const int64_t at = query * layer.n_q_heads + heads.first;
     const uint16_t* scales = block_scales(block.codec, block.data, layer.head_dim);
     if (block.codec == KC_CODEC_Q8) {
-        bodies.keys_q8(block.data, scales, wide + at * head_dim, queries + at, heads.count, head_dim, scores,
-                       wave.token_stride, max, n_nonfinite);
+        bodies.keys_q8(block.data, scales, wide + at * head_dim, queries + at, heads.count, head_dim, scores.at,
+                       scores.stride);
     } else {
         bodies.keys_levels(block.codec, block.data, scales, reinterpret_cast<int8_t*>(wide) + at * head_dim,
-                           queries + at, heads.count, head_dim, scores, wave.token_stride, max, n_nonfinite);
+                           queries + at, heads.count, head_dim, scores.at, scores.stride);
     }
 }
 
@@ -162,7 +138,7 @@ Score::Tokens Score::recent_of(int64_t query, int32_t page) const {
 }
 
 // These are scored from their exact keys.
-void Score::score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, float* scores) const {
+void Score::score_recent(int64_t query, const Heads& heads, int32_t page, Tokens recent, const Scores& scores) const {
     const kc_query_view& view = wave.queries[query];
     const kc_page_view& at = wave.sequences[view.sequence].pages[page];
     const uint8_t* rows = exact_rows(layer.exact, at.exact, static_cast<int32_t>(heads.first / group));
@@ -170,32 +146,50 @@ void Score::score_recent(int64_t query, const Heads& heads, int32_t page, Tokens
     for (int32_t t = recent.first; t < recent.last; ++t) {
         const uint16_t* row = reinterpret_cast<const uint16_t*>(rows + t * layer.exact.row_bytes);
         for (int64_t h = 0; h < heads.count; ++h) {
-            scores[h * wave.token_stride + t] =
+            scores.at[h * scores.stride + t] =
                 kernels.attention_score.dot_row(row, q + h * layer.head_dim, layer.head_dim, layer.scale);
         }
     }
 }
 
-void Score::score_page(int64_t query, const Heads& heads, int32_t page, Place next, float* max,
-                       int32_t* n_nonfinite) const {
-    const kc_query_view& view = wave.queries[query];
-    const kc_page_view& at = wave.sequences[view.sequence].pages[page];
-    const uint64_t seen = visible_tokens(at.position, view.n_visible, wave.n_sink, view.visible_from);
-    float* scores = weights_of(query, heads.first) + static_cast<int64_t>(page) * kPageTokens;
-    const Tokens recent = recent_of(query, page);
-    if (seen == ~uint64_t{0} && recent.first >= recent.last) {
-        score_block(query, heads, page, next, scores, max, n_nonfinite);
-        return;
-    }
+void Score::score_page(int64_t query, const Heads& heads, int32_t page, Place next, const Scores& scores) const {
+    const uint64_t seen = seen_of(query, page);
     if (seen != 0) {
-        // What the block's other tokens come to is not counted.
-        float any_max[kMaxGroup] = {};
-        int32_t any_count[kMaxGroup] = {};
-        score_block(query, heads, page, next, scores, any_max, any_count);
-        score_recent(query, heads, page, recent, scores);
+        score_block(query, heads, page, next, scores);
+        score_recent(query, heads, page, recent_of(query, page), scores);
     }
+    if (seen == ~uint64_t{0}) return;
     for (int64_t h = 0; h < heads.count; ++h) {
-        n_nonfinite[h] += scan_seen(scores + h * wave.token_stride, seen, &max[h]);
+        for (int t = 0; t < kPageTokens; ++t) {
+            if (!(seen >> t & 1)) scores.at[h * scores.stride + t] = kUnseen;
+        }
+    }
+}
+
+// The first and the last page that the query sees: sinks and neighbours, the likeliest to have the largest scores.
+Score::Ends Score::ends_of(int64_t query) const {
+    int32_t first = 0, last = wave.sequences[wave.queries[query].sequence].n_pages - 1;
+    while (first < last && seen_of(query, first) == 0) ++first;
+    while (first < last && seen_of(query, last) == 0) --last;
+    return {first, last};
+}
+
+// Scores the ends before everything else: all spans need to know what came of it.
+void Score::find_references(int64_t query, int64_t kv_head) const {
+    const Ends ends = ends_of(query);
+    float scores[kMaxGroup * kPageTokens];
+    int32_t unused = 0;
+    for (int64_t h = 0; h < group; h += kMaxGroup) {
+        const Heads heads = {kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup)};
+        float* max = &reference_of(query, heads.first);
+        std::fill_n(max, heads.count, kUnseen);
+        const Place behind = {ends.last, static_cast<int32_t>(kv_head)};
+        for (const int32_t page : {ends.first, ends.last}) {
+            score_page(query, heads, page, behind, {scores, kPageTokens});
+            for (int64_t i = 0; i < heads.count; ++i) {
+                kernels.attention_score.scan(scores + i * kPageTokens, 1, max + i, &unused);
+            }
+        }
     }
 }
 
@@ -204,61 +198,66 @@ void Score::score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int32_t first = static_cast<int32_t>(span * kSpanPages);
     const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
-    constexpr int kAtATime = 8;
-    for (int64_t head = kv_head_begin * group; head < kv_head_end * group;) {
-        Heads all[kAtATime];
-        float max[kAtATime][kMaxGroup];
-        int32_t n_nonfinite[kAtATime][kMaxGroup] = {};
-        int n = 0;
-        for (; n < kAtATime && head < kv_head_end * group; head += all[n++].count) {
-            all[n] = {head, std::min<int64_t>(group - head % group, kMaxGroup)};
-            std::fill_n(max[n], kMaxGroup, -kInfinity);
-        }
-        for (int32_t page = first; page < last; ++page) {
-            for (int i = 0; i < n; ++i) {
-                const int32_t next_page = i + 1 < n || page + 1 == sequence.n_pages ? page : page + 1;
-                const int64_t next_head = all[i + 1 < n ? i + 1 : 0].first / group;
-                const Place next = {next_page, static_cast<int32_t>(next_head)};
-                score_page(query, all[i], page, next, max[i], n_nonfinite[i]);
-            }
-        }
-        for (int i = 0; i < n; ++i) {
-            for (int64_t h = 0; h < all[i].count; ++h) {
-                span_of(query, all[i].first + h, span) = {max[i][h], 0.f, n_nonfinite[i][h], 0};
-            }
+    for (int32_t page = first; page < last; ++page) {
+        for (int64_t head = kv_head_begin * group; head < kv_head_end * group;) {
+            const Heads heads = {head, std::min<int64_t>(group - head % group, kMaxGroup)};
+            head += heads.count;
+            const bool is_last = head == kv_head_end * group;
+            const Place next = {is_last && page + 1 < sequence.n_pages ? page + 1 : page,
+                                static_cast<int32_t>(is_last ? kv_head_begin : head / group)};
+            float* scores = weights_of(query, heads.first) + static_cast<int64_t>(page) * kPageTokens;
+            score_page(query, heads, page, next, {scores, wave.token_stride});
         }
     }
 }
 
-void Score::weigh_span(int64_t query, int64_t kv_head, int64_t span) const {
+void Score::weigh_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span, bool raised) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int64_t first = span * kSpanPages;
     const int64_t n_pages = std::min<int64_t>(sequence.n_pages - first, kSpanPages);
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-        SpanScore& result = span_of(query, h, span);
-        float max = -kInfinity;
-        for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) max = std::max(max, span_of(query, h, s).max);
-        // Where nothing counts, every weight is exp(-infinity).
-        if (max == -kInfinity) max = 0.f;
-        float sums[kSpanPages];
-        kernels.attention_score.exponentials(weights_of(query, h) + first * kPageTokens, n_pages, max, sums);
-        result.mass = 0.f;
-        for (int64_t b = 0; b < n_pages; ++b) result.mass += sums[b];
+    for (int64_t h = kv_head_begin * group; h < kv_head_end * group; ++h) {
+        float* scores = weights_of(query, h) + first * kPageTokens;
+        SpanScore result = {kUnseen, 0.f, 0, 0};
+        if (is_short(query) && !raised) {
+            const Ends ends = ends_of(query);
+            float& reference = reference_of(query, h);
+            reference = kUnseen;
+            for (const int32_t page : {ends.first, ends.last}) {
+                kernels.attention_score.scan(scores + int64_t{page} * kPageTokens, 1, &reference, &result.n_nonfinite);
+            }
+        }
+        kernels.attention_score.scan(scores, n_pages, &result.max, &result.n_nonfinite);
+        result.mass = kernels.attention_score.exponentials(scores, n_pages, reference_or_zero(reference_of(query, h)));
+        span_of(query, h, span) = result;
     }
+}
+
+// Whether a head's largest score lies too far above its reference; that one takes its place then.
+bool Score::raise_references(int64_t query, int64_t kv_head) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    bool raised = false;
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+        float max = kUnseen;
+        for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) max = std::max(max, span_of(query, h, s).max);
+        float& reference = reference_of(query, h);
+        if (reference_score(reference, max) == reference) continue;
+        reference = max;
+        raised = true;
+    }
+    return raised;
 }
 
 void Score::merge(int64_t query, int64_t q_head) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
-    float max = -kInfinity, mass = 0.f;
+    float mass = 0.f;
     int32_t n_nonfinite = 0;
     for (int64_t s = 0; s * kSpanPages < sequence.n_pages; ++s) {
         const SpanScore& span = span_of(query, q_head, s);
-        max = std::max(max, span.max);
         mass += span.mass;
         n_nonfinite += span.n_nonfinite;
     }
     const int64_t at = query * layer.n_q_heads + q_head;
-    params.max[at] = max == -kInfinity ? 0.f : max;
+    params.reference[at] = reference_or_zero(reference_of(query, q_head));
     params.mass[at] = mass;
     params.n_nonfinite[at] = n_nonfinite;
 }
@@ -266,6 +265,7 @@ void Score::merge(int64_t query, int64_t q_head) const {
 int64_t span_bytes(int64_t n_heads, int64_t token_stride) {
     return n_heads * ceil_div(token_stride, kSpanTokens) * static_cast<int64_t>(sizeof(SpanScore));
 }
+int64_t reference_bytes(int64_t n_heads) { return round_up(n_heads * 4, 64); }
 int64_t query_bytes(const kc_layer_view& layer, int64_t n_heads) {
     return layer.k.codec == KC_CODEC_F16 ? 0 : n_heads * static_cast<int64_t>(sizeof(CodedQuery));
 }
@@ -275,8 +275,8 @@ int64_t query_bytes(const kc_layer_view& layer, int64_t n_heads) {
 uint64_t attention_score_scratch_bytes(CpuContext&, const kc_layer_view& layer, int64_t n_queries,
                                        int64_t token_stride) {
     const int64_t n_heads = n_queries * layer.n_q_heads;
-    return static_cast<uint64_t>(span_bytes(n_heads, token_stride) + query_bytes(layer, n_heads) +
-                                 2 * n_heads * layer.head_dim);
+    return static_cast<uint64_t>(span_bytes(n_heads, token_stride) + reference_bytes(n_heads) +
+                                 query_bytes(layer, n_heads) + 2 * n_heads * layer.head_dim);
 }
 
 void attention_score(CpuContext& context, const kc_attention_score_params& params) {
@@ -284,28 +284,42 @@ void attention_score(CpuContext& context, const kc_attention_score_params& param
     const kc_layer_view& layer = *wave.layer;
     uint8_t* base = static_cast<uint8_t*>(params.scratch);
     const int64_t n_q_lists = int64_t{wave.n_queries} * layer.n_q_heads;
-    const Score score{
-        params,
-        wave,
-        layer,
-        *context.kernels,
-        layer.n_q_heads / layer.n_kv_heads,
-        ceil_div(wave.token_stride, kSpanTokens),
-        reinterpret_cast<SpanScore*>(base),
-        reinterpret_cast<CodedQuery*>(base + span_bytes(n_q_lists, wave.token_stride)),
-        reinterpret_cast<int16_t*>(base + span_bytes(n_q_lists, wave.token_stride) + query_bytes(layer, n_q_lists))};
+    uint8_t* references = base + span_bytes(n_q_lists, wave.token_stride);
+    uint8_t* queries = references + reference_bytes(n_q_lists);
+    const Score score{params,
+                      wave,
+                      layer,
+                      *context.kernels,
+                      layer.n_q_heads / layer.n_kv_heads,
+                      ceil_div(wave.token_stride, kSpanTokens),
+                      reinterpret_cast<SpanScore*>(base),
+                      reinterpret_cast<float*>(references),
+                      reinterpret_cast<CodedQuery*>(queries),
+                      reinterpret_cast<int16_t*>(queries + query_bytes(layer, n_q_lists))};
     const WaveLists lists{wave};
-    if (layer.k.codec != KC_CODEC_F16) {
-        context.pool.run(lists.n(), std::max<int64_t>(1, 16 / score.group), [&](int64_t begin, int64_t end, int) {
-            for (int64_t list = begin; list < end; ++list) score.prepare(lists.query_of(list), lists.head_of(list));
+    const bool coded = layer.k.codec != KC_CODEC_F16, any_long = wave.token_stride > kSpanTokens;
+    if (coded || any_long) {
+        const int64_t grain = any_long ? 1 : std::max<int64_t>(1, 16 / score.group);
+        context.pool.run(lists.n(), grain, [&](int64_t begin, int64_t end, int) {
+            for (int64_t list = begin; list < end; ++list) {
+                const int64_t query = lists.query_of(list), kv_head = lists.head_of(list);
+                if (coded) score.prepare(query, kv_head);
+                if (!score.is_short(query)) score.find_references(query, kv_head);
+            }
         });
     }
-    lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t list, int64_t last, int64_t span) {
-        score.score_span(lists.query_of(list), lists.head_of(list), lists.head_of(last - 1) + 1, span);
-    });
-    lists.over_spans(context.pool, 0, lists.n(), [&](int64_t list, int64_t span) {
-        score.weigh_span(lists.query_of(list), lists.head_of(list), span);
-    });
+    bool raised = false;
+    const auto weigh = [&](int64_t list, int64_t last, int64_t span) {
+        const int64_t query = lists.query_of(list), begin = lists.head_of(list), end = lists.head_of(last - 1) + 1;
+        score.score_span(query, begin, end, span);
+        score.weigh_span(query, begin, end, span, raised);
+    };
+    lists.over_span_heads(context.pool, 0, lists.n(), weigh);
+    raised = true;
+    for (int64_t list = 0; list < lists.n(); ++list) {
+        if (!score.raise_references(lists.query_of(list), lists.head_of(list))) continue;
+        lists.over_span_heads(context.pool, list, 1, weigh);
+    }
     for (int64_t query = 0; query < wave.n_queries; ++query) {
         for (int64_t h = wave.kv_head_begin * score.group; h < wave.kv_head_end * score.group; ++h) {
             score.merge(query, h);

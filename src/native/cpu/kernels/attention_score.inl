@@ -1,30 +1,25 @@
 // Bodies of attention_score.h.
 
-// What the scores of a head looked like: the largest, and zero unless one is NaN or infinite.
-struct Look {
-    VecF largest;
-    VecF probe;
-};
-inline Look first_look(float max_score) { return {splat(max_score), splat(0.f)}; }
-inline void look_at(Look& look, VecF scores) {
-    look.largest = max(scores, look.largest);
-    look.probe = fma(scores, splat(0.f), look.probe);
-}
 // Integer dot products of a vector of keys become scores; t is the first of the keys in the block.
-inline void score_dots(VecF dots, const uint16_t* row_scales, const CodedQuery& query, int64_t t, float* scores,
-                       Look& look) {
-    const VecF score = fma(mul(dots, load_f16(row_scales + t)), splat(query.factor), splat(query.offset));
-    store(scores + t, score);
-    look_at(look, score);
+inline void score_dots(VecF dots, const uint16_t* row_scales, const CodedQuery& query, int64_t t, float* scores) {
+    store(scores + t, fma(mul(dots, load_f16(row_scales + t)), splat(query.factor), splat(query.offset)));
 }
-inline void finish_look(const Look& look, float* scores, float* max_score, int32_t* n_nonfinite) {
-    if (all_zero(look.probe)) {
-        *max_score = reduce_max(look.largest);
+
+void attention_score_scan(float* scores, int64_t n_blocks, float* max_score, int32_t* n_nonfinite) {
+    VecF largest = splat(*max_score), probe = splat(0.f);
+    for (int64_t t = 0; t < n_blocks * 64; t += kLanes) {
+        const VecF score = load(scores + t);
+        largest = max(score, largest);
+        probe = fma(score, splat(0.f), probe);
+    }
+    // Zero unless one is NaN or infinite.
+    if (all_zero(probe)) {
+        *max_score = reduce_max(largest);
         return;
     }
-    for (int t = 0; t < 64; ++t) {
+    for (int64_t t = 0; t < n_blocks * 64; ++t) {
         if (!(scores[t] - scores[t] == 0.f)) {
-            scores[t] = -__builtin_inff();
+            scores[t] = kUnseen;
             ++*n_nonfinite;
         } else if (scores[t] > *max_score) {
             *max_score = scores[t];
@@ -32,17 +27,11 @@ inline void finish_look(const Look& look, float* scores, float* max_score, int32
     }
 }
 
-void attention_score_scan(float* scores, float* max_score, int32_t* n_nonfinite) {
-    Look look = first_look(*max_score);
-    for (int v = 0; v < kBlockVectors; ++v) look_at(look, load(scores + v * kLanes));
-    finish_look(look, scores, max_score, n_nonfinite);
-}
-
 // Accumulators of N heads by V vectors of tokens; each is one chain over d, so a tile's shape does not show in the
 // bits.
 template <int N, int V>
 inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
-                         float* scores, int64_t score_stride, Look (&looks)[N]) {
+                         float* scores, int64_t score_stride) {
     VecF sums[N][V];
     for (int h = 0; h < N; ++h) {
         for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
@@ -59,41 +48,33 @@ inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float*
     }
     for (int h = 0; h < N; ++h) {
         for (int v = 0; v < V; ++v) {
-            const VecF score = mul(sums[h][v], splat(scale));
-            store(scores + h * score_stride + v * kLanes, score);
-            look_at(looks[h], score);
+            store(scores + h * score_stride + v * kLanes, mul(sums[h][v], splat(scale)));
         }
     }
 }
 
 template <int N, int V>
 inline void score_f16_heads(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
-                            float* scores, int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
+                            float* scores, int64_t score_stride) {
     constexpr int kVectors = V < kBlockVectors ? V : kBlockVectors;
-    Look looks[N];
-    for (int h = 0; h < N; ++h) looks[h] = first_look(max_scores[h]);
     for (int v = 0; v < kBlockVectors; v += kVectors) {
         dot_f16_tile<N, kVectors>(block + v * 2 * kLanes, next + v * 2 * kLanes, q, head_dim, scale,
-                                  scores + v * kLanes, score_stride, looks);
+                                  scores + v * kLanes, score_stride);
     }
-    for (int h = 0; h < N; ++h) finish_look(looks[h], scores + h * score_stride, max_scores + h, n_nonfinite + h);
 }
 
 void attention_score_keys_f16(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads,
-                              int64_t head_dim, float scale, float* scores, int64_t score_stride, float* max_scores,
-                              int32_t* n_nonfinite) {
+                              int64_t head_dim, float scale, float* scores, int64_t score_stride) {
     while (n_heads > 0) {
         const int64_t n = n_heads > 4 ? 3 : n_heads;
         const auto heads = n == 1   ? score_f16_heads<1, 8>
                            : n == 2 ? score_f16_heads<2, 4>
                            : n == 3 ? score_f16_heads<3, 4>
                                     : score_f16_heads<4, 2>;
-        heads(block, next, q, head_dim, scale, scores, score_stride, max_scores, n_nonfinite);
+        heads(block, next, q, head_dim, scale, scores, score_stride);
         n_heads -= n;
         q += n * head_dim;
         scores += n * score_stride;
-        max_scores += n;
-        n_nonfinite += n;
     }
 }
 
@@ -122,8 +103,7 @@ constexpr LevelTables<kQuadBias> kQuadLevels;
 // Scores of N heads by V units of 16 tokens, from unit `first` of each quad of dimensions on.
 template <int32_t kCodec, int N, int V>
 inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, int first, int part, const int8_t* q,
-                              const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride,
-                              Look (&looks)[N]) {
+                              const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride) {
     const Codes table = load_table(kQuadLevels.of<kCodec>());
     decltype(zero_quads()) sums[N][V];
     for (int h = 0; h < N; ++h) {
@@ -147,7 +127,7 @@ inline void score_levels_tile(const uint8_t* block, const uint16_t* row_scales, 
             convert_quads(sums[h][v], kQuadBias * queries[h].sum, dots);
             for (int i = 0; i < kQuadVectors; ++i) {
                 const int64_t t = (first + v) * 16 + part * (kCodeBytes / 4) + i * kLanes;
-                score_dots(dots[i], row_scales, queries[h], t, scores + h * score_stride, looks[h]);
+                score_dots(dots[i], row_scales, queries[h], t, scores + h * score_stride);
             }
         }
     }
@@ -160,7 +140,7 @@ inline void dot_q8_heads(const uint8_t* block, const int16_t* q, int64_t head_di
 
 void attention_score_keys_q8(const uint8_t* block, const uint16_t* row_scales, const int16_t* q,
                              const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
-                             int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
+                             int64_t score_stride) {
     for (int64_t h = 0, n; h < n_heads; h += n) {
         n = n_heads - h < kPairHeads ? n_heads - h : kPairHeads;
         const auto dots = n == 1   ? dot_q8_heads<1>
@@ -171,54 +151,45 @@ void attention_score_keys_q8(const uint8_t* block, const uint16_t* row_scales, c
     }
     for (int64_t h = 0; h < n_heads; ++h) {
         float* row = scores + h * score_stride;
-        Look look = first_look(max_scores[h]);
-        for (int t = 0; t < 64; t += kLanes) score_dots(load(row + t), row_scales, queries[h], t, row, look);
-        finish_look(look, row, max_scores + h, n_nonfinite + h);
+        for (int t = 0; t < 64; t += kLanes) score_dots(load(row + t), row_scales, queries[h], t, row);
     }
 }
 
 template <int32_t kCodec, int N>
 inline void score_levels_heads(const uint8_t* block, const uint16_t* row_scales, const int8_t* q,
-                               const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride,
-                               float* max_scores, int32_t* n_nonfinite) {
-    Look looks[N];
-    for (int h = 0; h < N; ++h) looks[h] = first_look(max_scores[h]);
+                               const CodedQuery* queries, int64_t head_dim, float* scores, int64_t score_stride) {
     for (int first = 0; first < 4; first += kUnitTile) {
         for (int part = 0; part < kUnitParts; ++part) {
             score_levels_tile<kCodec, N, kUnitTile>(block, row_scales, first, part, q, queries, head_dim, scores,
-                                                    score_stride, looks);
+                                                    score_stride);
         }
     }
-    for (int h = 0; h < N; ++h) finish_look(looks[h], scores + h * score_stride, max_scores + h, n_nonfinite + h);
 }
 
 template <int32_t kCodec>
 inline void score_levels(const uint8_t* block, const uint16_t* row_scales, const int8_t* q, const CodedQuery* queries,
-                         int64_t n_heads, int64_t head_dim, float* scores, int64_t score_stride, float* max_scores,
-                         int32_t* n_nonfinite) {
+                         int64_t n_heads, int64_t head_dim, float* scores, int64_t score_stride) {
     while (n_heads > 0) {
         const int64_t n = tile_heads(n_heads);
         const auto heads = n == 1   ? score_levels_heads<kCodec, 1>
                            : n == 2 ? score_levels_heads<kCodec, 2>
                            : n == 3 ? score_levels_heads<kCodec, 3>
                                     : score_levels_heads<kCodec, kTileHeads>;
-        heads(block, row_scales, q, queries, head_dim, scores, score_stride, max_scores, n_nonfinite);
+        heads(block, row_scales, q, queries, head_dim, scores, score_stride);
         n_heads -= n;
         q += n * head_dim;
         queries += n;
         scores += n * score_stride;
-        max_scores += n;
-        n_nonfinite += n;
     }
 }
 
 void attention_score_keys_levels(int32_t codec, const uint8_t* block, const uint16_t* row_scales, const int8_t* q,
                                  const CodedQuery* queries, int64_t n_heads, int64_t head_dim, float* scores,
-                                 int64_t score_stride, float* max_scores, int32_t* n_nonfinite) {
+                                 int64_t score_stride) {
     const auto score = codec == KC_CODEC_Q4   ? score_levels<KC_CODEC_Q4>
                        : codec == KC_CODEC_Q3 ? score_levels<KC_CODEC_Q3>
                                               : score_levels<KC_CODEC_Q2>;
-    score(block, row_scales, q, queries, n_heads, head_dim, scores, score_stride, max_scores, n_nonfinite);
+    score(block, row_scales, q, queries, n_heads, head_dim, scores, score_stride);
 }
 
 void attention_score_scale(float* scores, const uint16_t* row_scales, float offset) {
@@ -233,17 +204,19 @@ float attention_score_dot_row(const uint16_t* row, const float* q, int64_t head_
     return reduce_add(sums) * scale;
 }
 
-void attention_score_exponentials(float* scores, int64_t n_blocks, float max_score, float* sums) {
-    const VecF m = splat(max_score);
+float attention_score_exponentials(float* scores, int64_t n_blocks, float reference) {
+    const VecF r = splat(reference);
+    float sum = 0.f;
     for (int64_t b = 0; b < n_blocks; ++b, scores += 64) {
         VecF total = splat(0.f);
         for (int v = 0; v < kBlockVectors; ++v) {
-            const VecF e = exp(sub(load(scores + v * kLanes), m));
+            const VecF e = exp(sub(load(scores + v * kLanes), r));
             store(scores + v * kLanes, e);
             total = add(total, e);
         }
-        sums[b] = reduce_add(total);
+        sum += reduce_add(total);
     }
+    return sum;
 }
 
 float attention_score_exponential(float x) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/params.h"
+#include "cpu/kernels/attention_score.h"
 #include "cpu/kernels/stems.h"
 
 namespace kc {
@@ -74,5 +75,15 @@ inline uint64_t low_bits(int64_t n) { return n <= 0 ? 0 : n >= 64 ? ~uint64_t{0}
 inline uint64_t visible_tokens(int64_t position, int64_t n_visible, int64_t n_sink, int64_t visible_from) {
     return low_bits(n_visible - position) & (low_bits(n_sink - position) | ~low_bits(visible_from - position));
 }
+
+// Weights are exp(score - reference): one pass over the keys makes them, so the reference is known before it, the
+// largest score of the first and the last page that a query sees. Only where the largest of all lies so far above it
+// that sums of squares might overflow, that one is taken instead.
+inline float reference_score(float at_ends, float max) {
+    constexpr float kFarAbove = 30.f;
+    return max == at_ends || max - at_ends <= kFarAbove ? at_ends : max;
+}
+// Where nothing is seen every weight is 0, whatever the reference.
+inline float reference_or_zero(float reference) { return reference == kUnseen ? 0.f : reference; }
 
 }  // namespace kc
