@@ -38,19 +38,23 @@ inline void convert_quads(Ints sums, int32_t less, VecF (&out)[kQuadVectors]) {
 
 constexpr float kWeightSteps = 127 * 256 + 127;
 constexpr int32_t kWeightedBias = 0;
+constexpr int kWeightedPages = 4;
 // Tokens 0 and 2, 1 and 3.
 struct WeightQuad {
     int32_t first;
     int32_t second;
 };
-inline int32_t pack_weights(const VecF (&weights)[8], VecF inverse, WeightQuad* out) {
+struct PackedSums {};
+struct WeightedBias {};
+inline PackedSums zero_packed() { return {}; }
+inline WeightedBias weighted_bias(const PackedSums&) { return {}; }
+inline void pack_weights(const float* weights, VecF inverse, WeightQuad* out, PackedSums&) {
     for (int i = 0; i < 8; ++i) {
-        const __m256i w = _mm256_cvtps_epi32(mul(weights[i], inverse));
+        const __m256i w = _mm256_cvtps_epi32(mul(load(weights + i * kLanes), inverse));
         const __m256i behind = _mm256_slli_epi32(_mm256_shuffle_epi32(w, 0xee), 16);
         const __m256i packed = _mm256_permute4x64_epi64(_mm256_or_si256(w, behind), 0x08);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 2 * i), _mm256_castsi256_si128(packed));
     }
-    return 0;
 }
 struct WeightedLevels {
     __m256i even;
@@ -67,7 +71,6 @@ inline void add_weighted(WeightedSums& sums, WeightedLevels levels, const Weight
     const __m256i odd = _mm256_madd_epi16(levels.odd, _mm256_set1_epi32(w.second));
     sums = _mm256_add_epi32(sums, _mm256_add_epi32(even, odd));
 }
-inline __m256i total(WeightedSums sums, int32_t) { return sums; }
-inline void add_scaled(float* p, __m256i a, float factor) {
-    _mm256_storeu_ps(p, _mm256_fmadd_ps(_mm256_set1_ps(factor), _mm256_cvtepi32_ps(a), _mm256_loadu_ps(p)));
+inline void add_total(float* p, WeightedSums sums, WeightedBias, float unit) {
+    _mm256_storeu_ps(p, _mm256_fmadd_ps(_mm256_set1_ps(unit), _mm256_cvtepi32_ps(sums), _mm256_loadu_ps(p)));
 }

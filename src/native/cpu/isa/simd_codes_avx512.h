@@ -43,9 +43,6 @@ inline void convert_quads(__m512i sums, int32_t less, VecF (&out)[kQuadVectors])
     out[0] = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_set1_epi32(less)));
 }
 
-inline void add_scaled(float* p, __m512i a, float factor) {
-    _mm512_storeu_ps(p, _mm512_fmadd_ps(_mm512_set1_ps(factor), _mm512_cvtepi32_ps(a), _mm512_loadu_ps(p)));
-}
 constexpr float kWeightSteps = 127 * 256 + 127;
 // With VNNI the high and the low signed bytes of 4 weights, w = 256 * first + second; else tokens 0 and 2, 1 and 3.
 struct WeightQuad {
@@ -55,17 +52,31 @@ struct WeightQuad {
 #if KC_VNNI
 // Levels are made unsigned by adding 128.
 constexpr int32_t kWeightedBias = 128;
-inline int32_t pack_weights(const VecF (&weights)[4], VecF inverse, WeightQuad* out) {
-    __m512i sum = _mm512_setzero_si512();
+constexpr int kWeightedPages = 16;
+struct PackedSums {
+    __m512i all;
+    __m512i high;
+};
+struct WeightedBias {
+    int32_t high;
+    int32_t low;
+};
+inline PackedSums zero_packed() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+inline WeightedBias weighted_bias(const PackedSums& sums) {
+    const int32_t all = _mm512_reduce_add_epi32(sums.all), high = _mm512_reduce_add_epi32(sums.high);
+    return {kWeightedBias * high, kWeightedBias * (all - 256 * high)};
+}
+inline void pack_weights(const float* weights, VecF inverse, WeightQuad* out, PackedSums& sums) {
     for (int i = 0; i < 4; ++i) {
-        const __m512i w = _mm512_cvtps_epi32(mul(weights[i], inverse));
-        sum = _mm512_add_epi32(sum, w);
-        const __m128i high = _mm512_cvtepi32_epi8(_mm512_srai_epi32(_mm512_add_epi32(w, _mm512_set1_epi32(128)), 8));
+        const __m512i w = _mm512_cvtps_epi32(mul(load(weights + i * kLanes), inverse));
+        const __m512i upper = _mm512_srai_epi32(_mm512_add_epi32(w, _mm512_set1_epi32(128)), 8);
+        sums.all = _mm512_add_epi32(sums.all, w);
+        sums.high = _mm512_add_epi32(sums.high, upper);
+        const __m128i high = _mm512_cvtepi32_epi8(upper);
         const __m128i low = _mm512_cvtepi32_epi8(w);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 4 * i), _mm_unpacklo_epi32(high, low));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 4 * i + 2), _mm_unpackhi_epi32(high, low));
     }
-    return kWeightedBias * _mm512_reduce_add_epi32(sum);
 }
 typedef Codes WeightedLevels;
 inline WeightedLevels prepare_levels(Codes levels) { return levels; }
@@ -80,21 +91,28 @@ inline void add_weighted(WeightedSums& sums, WeightedLevels levels, const Weight
     sums.high = _mm512_dpbusd_epi32(sums.high, levels, _mm512_set1_epi32(w.first));
     sums.low = _mm512_dpbusd_epi32(sums.low, levels, _mm512_set1_epi32(w.second));
 }
-inline __m512i total(WeightedSums sums, int32_t bias) {
-    const __m512i both = _mm512_add_epi32(_mm512_slli_epi32(sums.high, 8), sums.low);
-    return _mm512_sub_epi32(both, _mm512_set1_epi32(bias));
+inline void add_total(float* p, const WeightedSums& sums, const WeightedBias& bias, float unit) {
+    // 256 * high would not fit.
+    const __m512 high = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums.high, _mm512_set1_epi32(bias.high)));
+    const __m512 low = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums.low, _mm512_set1_epi32(bias.low)));
+    const __m512 total = _mm512_fmadd_ps(_mm512_set1_ps(256.f), high, low);
+    _mm512_storeu_ps(p, _mm512_fmadd_ps(_mm512_set1_ps(unit), total, _mm512_loadu_ps(p)));
 }
 #else
 constexpr int32_t kWeightedBias = 0;
-inline int32_t pack_weights(const VecF (&weights)[4], VecF inverse, WeightQuad* out) {
+constexpr int kWeightedPages = 4;
+struct PackedSums {};
+struct WeightedBias {};
+inline PackedSums zero_packed() { return {}; }
+inline WeightedBias weighted_bias(const PackedSums&) { return {}; }
+inline void pack_weights(const float* weights, VecF inverse, WeightQuad* out, PackedSums&) {
     const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
     for (int i = 0; i < 4; ++i) {
-        const __m512i w = _mm512_cvtps_epi32(mul(weights[i], inverse));
+        const __m512i w = _mm512_cvtps_epi32(mul(load(weights + i * kLanes), inverse));
         const __m512i behind = _mm512_slli_epi32(_mm512_shuffle_epi32(w, static_cast<_MM_PERM_ENUM>(0xee)), 16);
         const __m512i packed = _mm512_permutexvar_epi64(order, _mm512_or_si512(w, behind));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 4 * i), _mm512_castsi512_si256(packed));
     }
-    return 0;
 }
 struct WeightedLevels {
     __m512i even;
@@ -111,5 +129,7 @@ inline void add_weighted(WeightedSums& sums, WeightedLevels levels, const Weight
     const __m512i odd = _mm512_madd_epi16(levels.odd, _mm512_set1_epi32(w.second));
     sums = _mm512_add_epi32(sums, _mm512_add_epi32(even, odd));
 }
-inline __m512i total(WeightedSums sums, int32_t) { return sums; }
+inline void add_total(float* p, __m512i sums, WeightedBias, float unit) {
+    _mm512_storeu_ps(p, _mm512_fmadd_ps(_mm512_set1_ps(unit), _mm512_cvtepi32_ps(sums), _mm512_loadu_ps(p)));
+}
 #endif

@@ -42,10 +42,6 @@ inline Ints zero_ints() { return {}; }
 inline void store_ints(float* p, const Ints& a) {
     for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a.v[i]);
 }
-// p[i] += factor * a[i].
-inline void add_scaled(float* p, const Ints& a, float factor) {
-    for (int i = 0; i < 8; ++i) p[i] += factor * static_cast<float>(a.v[i]);
-}
 inline Ints subtract(const Ints& a, int32_t b) {
     Ints out;
     for (int i = 0; i < 8; ++i) out.v[i] = a.v[i] - b;
@@ -109,22 +105,27 @@ inline void convert_quads(const Ints& sums, int32_t less, VecF (&out)[kQuadVecto
 // Weights of 4 tokens as integers from 0 to kWeightSteps, in the form that add_weighted takes. As many steps as two
 // signed bytes can tell.
 constexpr float kWeightSteps = 127 * 256 + 127;
-// What levels need to have added for add_weighted.
+// What levels need to have added for add_weighted, and of how many pages, at most 16, its sums hold the products.
 constexpr int32_t kWeightedBias = 0;
+constexpr int kWeightedPages = 4;
 struct WeightQuad {
     int32_t first;
     int32_t second;
 };
-// round(weights * inverse) of 64 tokens; out[16]. Returns what add_weighted comes to for the bias alone.
-inline int32_t pack_weights(const VecF (&weights)[64 / kLanes], VecF inverse, WeightQuad* out) {
+// Sums of packed weights, and what add_weighted comes to for them and the bias alone.
+struct PackedSums {};
+struct WeightedBias {};
+inline PackedSums zero_packed() { return {}; }
+inline WeightedBias weighted_bias(const PackedSums&) { return {}; }
+// round(weights * inverse) of 64 tokens; out[16].
+inline void pack_weights(const float* weights, VecF inverse, WeightQuad* out, PackedSums&) {
     for (int i = 0; i < 16; ++i) {
         float x[kLanes];
-        store(x, mul(weights[i], inverse));
+        store(x, mul(load(weights + i * kLanes), inverse));
         int32_t w[4];
         for (int j = 0; j < 4; ++j) w[j] = static_cast<int32_t>(__builtin_rintf(x[j]));
         out[i] = {w[0] | w[2] << 16, w[1] | w[3] << 16};
     }
-    return 0;
 }
 static_assert(kLanes == 4);
 // Levels of 4 tokens, prepared once for all heads.
@@ -141,7 +142,10 @@ inline void add_weighted(WeightedSums& sums, const WeightedLevels& levels, const
                      level[3] * (w.second >> 16);
     }
 }
-inline Ints total(const WeightedSums& sums, int32_t) { return sums; }
+// p[i] += unit * (sums[i] - bias).
+inline void add_total(float* p, const WeightedSums& sums, const WeightedBias&, float unit) {
+    for (int i = 0; i < 8; ++i) p[i] += unit * static_cast<float>(sums.v[i]);
+}
 
 // out[d * 64 + t] = row t [d] for 8 rows of f16 and 8 numbers each.
 inline void transpose_f16(const uint8_t* rows, int64_t row_bytes, float* out) {

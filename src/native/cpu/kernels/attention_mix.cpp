@@ -73,10 +73,9 @@ Mix::Range Mix::kept_of(int64_t list, int64_t first, int64_t last) const {
     return {from - kept, std::lower_bound(from, end, last * kSpanTokens) - kept};
 }
 
-// Rows lie anywhere: read one by one, each would be waited for. Those of the next span as well: whoever mixes this
-// one most likely mixes that one next.
-void Mix::prefetch_kept(int64_t list, int64_t span) const {
-    const Range range = kept_of(list, span, span + 2);
+// Rows lie anywhere: read one by one, each would be waited for.
+void Mix::prefetch_kept(int64_t list, int64_t first, int64_t last) const {
+    const Range range = kept_of(list, first, last);
     for (int64_t i = range.begin; i < range.end; ++i) {
         prefetch_row(params.rows[list * params.kept_stride + i], layer.exact.row_bytes);
     }
@@ -91,7 +90,7 @@ void Mix::mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bo
     const Course course = {last, static_cast<int32_t>(is_last ? heads.begin : kv_head + 1), is_last ? last : first};
     const Range kept = kept_of(query * layer.n_kv_heads + kv_head, span, span + 1);
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-        std::fill_n(plain_of(query, h, span), 2 * layer.head_dim, 0.f);
+        std::fill_n(plain_of(query, h, span), n_sums(layer) * layer.head_dim, 0.f);
         span_of(query, h, span) = {};
         if (!rescored) span_of(query, h, span).highest = rescore(query, h, kept.begin, kept.end, 0.f);
     }
@@ -99,6 +98,16 @@ void Mix::mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bo
         mix_heads(query, kv_head * group + h, std::min<int64_t>(group - h, kMaxGroup), span, kept.begin, kept.end,
                   course);
     }
+}
+
+// All of a list.
+void Mix::mix_list(int64_t query, int64_t kv_head) const {
+    const int64_t n_pages = wave.sequences[wave.queries[query].sequence].n_pages;
+    prefetch_kept(query * layer.n_kv_heads + kv_head, 0, ceil_div(n_pages, kSpanPages));
+    for (int64_t span = 0; span * kSpanPages < n_pages; ++span) {
+        mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
+    }
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) finish(query, h);
 }
 
 void Mix::finish(int64_t query, int64_t q_head) const {
@@ -110,7 +119,7 @@ void Mix::finish(int64_t query, int64_t q_head) const {
         const float* values = plain_of(query, q_head, s);
         const SpanMix& span = span_of(query, q_head, s);
         for (int32_t d = 0; d < layer.head_dim; ++d) plain[d] += values[d];
-        for (int32_t d = 0; d < layer.head_dim; ++d) rotated[d] += values[layer.head_dim + d];
+        for (int32_t d = 0; n_sums(layer) > 1 && d < layer.head_dim; ++d) rotated[d] += values[layer.head_dim + d];
         total.rotated_mass += span.rotated_mass;
         total.mass += span.mass;
         total.tail += span.tail;
@@ -134,7 +143,7 @@ void Mix::finish(int64_t query, int64_t q_head) const {
 
 namespace {
 
-int64_t span_stride_of(const kc_layer_view& layer) { return 2 * int64_t{layer.head_dim} + kSpanMixFloats; }
+int64_t span_stride_of(const kc_layer_view& layer) { return n_sums(layer) * layer.head_dim + kSpanMixFloats; }
 
 }  // namespace
 
@@ -155,8 +164,17 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   span_stride_of(layer),
                   static_cast<float*>(params.scratch)};
     const WaveLists lists{wave};
+    // So few rows that handing spans out would take longer.
+    constexpr int64_t kFewRows = 512;
+    if (params.kept != nullptr && params.mode != KC_MIX_SKETCHED && params.kept_stride <= kFewRows) {
+        context.pool.run(lists.n(), 1, [&](int64_t begin, int64_t end, int) {
+            for (int64_t list = begin; list < end; ++list) mix.mix_list(lists.query_of(list), lists.head_of(list));
+        });
+        return;
+    }
     lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
-        for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span);
+        // Those of the next span as well: whoever mixes this one most likely mixes that one next.
+        for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span, span + 2);
         for (int64_t list = first; list < last; ++list) {
             mix.mix_span(lists.query_of(list), lists.head_of(list), {lists.head_of(first), lists.head_of(last - 1) + 1},
                          span, !mix.rescores());

@@ -3,8 +3,8 @@
 // Mapping:  piece = (query, some KV heads, span of 16 pages), one head after the other; a value is read once for all
 //           heads of the group, d in lanes.
 // Traffic:  per query and KV head, (rows read) * (bytes of a row + 4 * group).
-// Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; rows of levels
-//           are summed in integers, under weights of 15 bits a page; coded rows are summed rotated.
+// Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; rows of levels are summed in integers
+//           over the pages of a span, under weights of 15 bits; coded rows are summed rotated.
 #pragma once
 
 #include <stdint.h>
@@ -12,6 +12,14 @@
 #include "kcache_ops.h"
 
 namespace kc {
+
+// A page of values of q4, q3 or q2.
+struct CodedPage {
+    const uint8_t* block;
+    const uint16_t* scales;  // [64]
+    const float* weights;    // [64], of the first head
+    uint64_t tokens;         // those with a bit count
+};
 
 struct AttentionMixBodies {
     // into[h, d] += sum over j of weights[h, j] * rows[j][d], f16 rows; weights [n_heads, weight_stride]. What lies
@@ -21,12 +29,10 @@ struct AttentionMixBodies {
     // The same for rows of 8-bit integers; their scales are part of the weights.
     void (*rows_q8)(const uint8_t* const* rows, int64_t n_rows, const float* weights, int64_t weight_stride,
                     int64_t n_heads, int64_t head_dim, int64_t ahead_bytes, float* into, int64_t into_stride);
-    // The same for a block of 64 values of q4, q3 or q2 with their scales [64], of which those with a bit in `tokens`
-    // count. Also the sum of these weights and that of their squares, [n_heads] each. Weights times scales are rounded
-    // to 15 bits of the largest, the rest is exact.
-    void (*levels)(int32_t codec, const uint8_t* block, const uint16_t* scales, uint64_t tokens, const float* weights,
-                   int64_t weight_stride, int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride,
-                   float* sums, float* squares);
+    // The same for coded pages of one span. Also the sum of the weights that count and that of their squares, [n_heads]
+    // each. Weights times scales are rounded to 15 bits of the largest, the rest is exact.
+    void (*levels)(int32_t codec, const CodedPage* pages, int64_t n_pages, int64_t weight_stride, int64_t n_heads,
+                   int64_t head_dim, float* into, int64_t into_stride, float* sums, float* squares);
 };
 
 }  // namespace kc

@@ -86,112 +86,129 @@ void attention_mix_rows_q8(const uint8_t* const* rows, int64_t n_rows, const flo
     mix_rows<MixRowQ8>(rows, n_rows, weights, weight_stride, n_heads, head_dim, ahead_bytes, into, into_stride);
 }
 
-// Weights of one head over a page in integers, what one of their units stands for, and what the bias of levels adds.
+// Weights of one head over some pages in integers, what one of their units stands for, and what the bias of levels
+// adds.
 struct PageWeights {
-    WeightQuad quads[16];
+    WeightQuad quads[kWeightedPages][16];
     float unit;
-    int32_t bias;
+    WeightedBias bias;
 };
 constexpr LevelTables<kWeightedBias> kWeightedLevels;
 
-inline void weigh_page(const float* weights, const uint16_t* scales, uint64_t tokens, PageWeights* out, float* sum,
-                       float* squares) {
-    VecF scaled[kBlockVectors];
+// The weights of the head whose weights lie `offset` behind those of the first one.
+inline void weigh_pages(const CodedPage* pages, int64_t n_pages, int64_t offset, PageWeights* out, float* sum,
+                        float* squares) {
+    float scaled[kWeightedPages * 64];
     VecF total = splat(0.f), total_squares = splat(0.f), largest = splat(0.f);
-    for (int v = 0; v < kBlockVectors; ++v) {
-        const uint64_t lanes = tokens >> (v * kLanes);
-        const VecF w = choose(lanes, load(weights + v * kLanes), splat(0.f));
-        total = add(total, w);
-        total_squares = fma(w, w, total_squares);
-        // Scales of rows that were never written may be anything.
-        scaled[v] = choose(lanes, mul(w, load_f16(scales + v * kLanes)), splat(0.f));
-        largest = max(scaled[v], largest);
+    for (int64_t p = 0; p < n_pages; ++p) {
+        const CodedPage& page = pages[p];
+        for (int v = 0; v < kBlockVectors; ++v) {
+            const uint64_t lanes = page.tokens >> (v * kLanes);
+            const VecF w = choose(lanes, load(page.weights + offset + v * kLanes), splat(0.f));
+            total = add(total, w);
+            total_squares = fma(w, w, total_squares);
+            // Scales of rows that were never written may be anything.
+            const VecF s = choose(lanes, mul(w, load_f16(page.scales + v * kLanes)), splat(0.f));
+            store(scaled + p * 64 + v * kLanes, s);
+            largest = max(s, largest);
+        }
     }
-    *sum = reduce_add(total);
-    *squares = reduce_add(total_squares);
+    *sum += reduce_add(total);
+    *squares += reduce_add(total_squares);
     const float most = reduce_max(largest);
     // Below the normal numbers nothing can be told apart, nor does it count.
     const float inverse = most > 1e-30f ? kWeightSteps / most : 0.f;
     out->unit = most > 1e-30f ? most * (1.f / kWeightSteps) : 0.f;
-    out->bias = pack_weights(scaled, splat(inverse), out->quads);
+    PackedSums packed = zero_packed();
+    for (int64_t p = 0; p < n_pages; ++p) pack_weights(scaled + p * 64, splat(inverse), out->quads[p], packed);
+    out->bias = weighted_bias(packed);
 }
 
 // N heads by G groups of 16 dimensions, from unit 16 * group on.
 template <int32_t kCodec, int N, int G>
-inline void mix_levels_tile(const uint8_t* block, int64_t group, int part, const PageWeights* weights, int64_t head_dim,
-                            float* into, int64_t into_stride) {
+inline void mix_levels_tile(const CodedPage* pages, int64_t n_pages, int64_t group, int part,
+                            const PageWeights* weights, int64_t head_dim, float* into, int64_t into_stride) {
     const Codes table = load_table(kWeightedLevels.of<kCodec>());
     WeightedSums sums[N][G];
     for (int h = 0; h < N; ++h) {
         for (int g = 0; g < G; ++g) sums[h][g] = zero_weighted();
     }
-    for (int quad = 0; quad < 16; quad += 8) {
+    for (int64_t p = 0; p < n_pages; ++p) {
+        for (int quad = 0; quad < 16; quad += 8) {
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) {
-            WeightedLevels levels[G];
-            for (int g = 0; g < G; ++g) {
-                const Codes codes = unit_codes<kCodec>(block, head_dim, (group + g) * 16 + quad, i, part);
-                levels[g] = prepare_levels(look_up(codes, table));
-            }
-            for (int h = 0; h < N; ++h) {
-                for (int g = 0; g < G; ++g) add_weighted(sums[h][g], levels[g], weights[h].quads[quad + i]);
+            for (int i = 0; i < 8; ++i) {
+                WeightedLevels levels[G];
+                for (int g = 0; g < G; ++g) {
+                    const Codes codes = unit_codes<kCodec>(pages[p].block, head_dim, (group + g) * 16 + quad, i, part);
+                    levels[g] = prepare_levels(look_up(codes, table));
+                }
+                for (int h = 0; h < N; ++h) {
+                    for (int g = 0; g < G; ++g) add_weighted(sums[h][g], levels[g], weights[h].quads[p][quad + i]);
+                }
             }
         }
     }
     for (int h = 0; h < N; ++h) {
         for (int g = 0; g < G; ++g) {
-            add_scaled(into + h * into_stride + (group + g) * 16 + part * (kCodeBytes / 4),
-                       total(sums[h][g], weights[h].bias), weights[h].unit);
+            add_total(into + h * into_stride + (group + g) * 16 + part * (kCodeBytes / 4), sums[h][g], weights[h].bias,
+                      weights[h].unit);
         }
     }
 }
 
 template <int32_t kCodec, int N>
-inline void mix_levels_heads(const uint8_t* block, const PageWeights* weights, int64_t head_dim, float* into,
-                             int64_t into_stride) {
+inline void mix_levels_heads(const CodedPage* pages, int64_t n_pages, const PageWeights* weights, int64_t head_dim,
+                             float* into, int64_t into_stride) {
     int64_t group = 0;
     for (; (group + kWeightedTile) * 16 <= head_dim; group += kWeightedTile) {
         for (int part = 0; part < kUnitParts; ++part) {
-            mix_levels_tile<kCodec, N, kWeightedTile>(block, group, part, weights, head_dim, into, into_stride);
+            mix_levels_tile<kCodec, N, kWeightedTile>(pages, n_pages, group, part, weights, head_dim, into,
+                                                      into_stride);
         }
     }
     for (; kWeightedTile > 1 && group * 16 < head_dim; ++group) {
         for (int part = 0; part < kUnitParts; ++part) {
-            mix_levels_tile<kCodec, N, 1>(block, group, part, weights, head_dim, into, into_stride);
+            mix_levels_tile<kCodec, N, 1>(pages, n_pages, group, part, weights, head_dim, into, into_stride);
         }
     }
 }
 
 template <int32_t kCodec>
-inline void mix_levels(const uint8_t* block, const PageWeights* weights, int64_t n_heads, int64_t head_dim, float* into,
-                       int64_t into_stride) {
-    if (n_heads == 4) mix_levels_heads<kCodec, kTileHeads>(block, weights, head_dim, into, into_stride);
-    if (n_heads == 3) mix_levels_heads<kCodec, 3>(block, weights, head_dim, into, into_stride);
-    if (n_heads == 2) mix_levels_heads<kCodec, 2>(block, weights, head_dim, into, into_stride);
-    if (n_heads == 1) mix_levels_heads<kCodec, 1>(block, weights, head_dim, into, into_stride);
+inline void mix_levels(const CodedPage* pages, int64_t n_pages, int64_t weight_stride, int64_t n_heads,
+                       int64_t head_dim, float* into, int64_t into_stride, float* sums, float* squares) {
+    PageWeights weights[kTileHeads];
+    for (int64_t h = 0; h < n_heads; ++h) {
+        // Codes come while weights are made.
+        for (int64_t p = h; p < n_pages; p += n_heads) {
+            for (int64_t at = 0; at < code_bytes<kCodec>(head_dim); at += 64) prefetch(pages[p].block + at);
+        }
+        weigh_pages(pages, n_pages, h * weight_stride, weights + h, sums + h, squares + h);
+    }
+    const auto heads = n_heads == 1   ? mix_levels_heads<kCodec, 1>
+                       : n_heads == 2 ? mix_levels_heads<kCodec, 2>
+                       : n_heads == 3 ? mix_levels_heads<kCodec, 3>
+                                      : mix_levels_heads<kCodec, kTileHeads>;
+    heads(pages, n_pages, weights, head_dim, into, into_stride);
 }
 
-void attention_mix_levels(int32_t codec, const uint8_t* block, const uint16_t* scales, uint64_t tokens,
-                          const float* weights, int64_t weight_stride, int64_t n_heads, int64_t head_dim, float* into,
-                          int64_t into_stride, float* sums, float* squares) {
-    PageWeights pages[kTileHeads];
-    while (n_heads > 0) {
-        const int64_t n = tile_heads(n_heads);
-        for (int64_t h = 0; h < n; ++h) {
-            weigh_page(weights + h * weight_stride, scales, tokens, pages + h, sums + h, squares + h);
+void attention_mix_levels(int32_t codec, const CodedPage* pages, int64_t n_pages, int64_t weight_stride,
+                          int64_t n_heads, int64_t head_dim, float* into, int64_t into_stride, float* sums,
+                          float* squares) {
+    const auto mix = codec == KC_CODEC_Q4   ? mix_levels<KC_CODEC_Q4>
+                     : codec == KC_CODEC_Q3 ? mix_levels<KC_CODEC_Q3>
+                                            : mix_levels<KC_CODEC_Q2>;
+    for (int64_t h = 0, n; h < n_heads; h += n) {
+        n = tile_heads(n_heads - h);
+        CodedPage part[kWeightedPages];
+        for (int64_t i = h; i < h + n; ++i) sums[i] = squares[i] = 0.f;
+        for (int64_t first = 0, n_here; first < n_pages; first += n_here) {
+            n_here = n_pages - first < kWeightedPages ? n_pages - first : kWeightedPages;
+            for (int64_t p = 0; p < n_here; ++p) {
+                part[p] = pages[first + p];
+                part[p].weights += h * weight_stride;
+            }
+            mix(part, n_here, weight_stride, n, head_dim, into + h * into_stride, into_stride, sums + h, squares + h);
         }
-        if (codec == KC_CODEC_Q4) {
-            mix_levels<KC_CODEC_Q4>(block, pages, n, head_dim, into, into_stride);
-        } else if (codec == KC_CODEC_Q3) {
-            mix_levels<KC_CODEC_Q3>(block, pages, n, head_dim, into, into_stride);
-        } else {
-            mix_levels<KC_CODEC_Q2>(block, pages, n, head_dim, into, into_stride);
-        }
-        n_heads -= n;
-        weights += n * weight_stride;
-        into += n * into_stride;
-        sums += n;
-        squares += n;
     }
 }
 

@@ -57,7 +57,7 @@ Block Mix::block_after(const kc_sequence_view& sequence, int32_t kv_head, int32_
     return block_of(layer.v, sequence, then, course.next_head, layer.head_dim);
 }
 
-// Adds some tokens of a page from the V store; returns the sums of their weights.
+// Adds some tokens of a page of f16 or q8 from the V store; returns the sums of their weights.
 PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
                          const Course& course, PackedRows& packed) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
@@ -70,15 +70,25 @@ PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t s
         return params.mode == KC_MIX_SKETCHED ? sums_of(weights, wave.token_stride, n_heads, tokens) : PageSums{};
     }
     prefetch_block(block_after(sequence, kv_head, page, kBlocksAhead, course), layer.head_dim);
-    PageSums sums;
-    if (block.codec == KC_CODEC_Q8) {
-        sums = sums_of(weights, wave.token_stride, n_heads, tokens);
-        add_rows(query, head, n_heads, span, block, 0, weights, tokens, packed);
-    } else {
-        kernels.attention_mix.levels(block.codec, block.data, block_scales(block.codec, block.data, layer.head_dim),
-                                     tokens, weights, wave.token_stride, n_heads, layer.head_dim,
-                                     rotated_of(query, head, span), head_stride(), sums.weights, sums.squares);
+    const PageSums sums = sums_of(weights, wave.token_stride, n_heads, tokens);
+    add_rows(query, head, n_heads, span, block, 0, weights, tokens, packed);
+    for (int64_t h = 0; h < n_heads; ++h) span_of(query, head + h, span).rotated_mass += sums.weights[h];
+    return sums;
+}
+
+// The same for all pages of levels of a span.
+PageSums Mix::add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const CodedPage* pages,
+                         int64_t n_pages, const Course& course) const {
+    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
+    // The scales are the first that is read of the span that comes next.
+    for (int32_t n = 1; n <= kSpanPages; ++n) {
+        const Block next = block_after(sequence, static_cast<int32_t>(head / group), course.last - 1, n, course);
+        if (next.codec == KC_CODEC_F16) continue;
+        prefetch_row(reinterpret_cast<const uint8_t*>(block_scales(next.codec, next.data, layer.head_dim)), 128);
     }
+    PageSums sums;
+    kernels.attention_mix.levels(layer.v.codec, pages, n_pages, wave.token_stride, n_heads, layer.head_dim,
+                                 rotated_of(query, head, span), head_stride(), sums.weights, sums.squares);
     for (int64_t h = 0; h < n_heads; ++h) span_of(query, head + h, span).rotated_mass += sums.weights[h];
     return sums;
 }
@@ -138,6 +148,16 @@ void Mix::mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
         add_exact(query, head, n_heads, span, begin, end, packed);
     }
     if (kept != nullptr && params.mode != KC_MIX_SKETCHED) return;
+    CodedPage coded[kSpanPages];
+    int64_t n_coded = 0;
+    const auto count = [&](const PageSums& sums) {
+        for (int64_t h = 0; kept != nullptr && h < n_heads; ++h) {
+            SpanMix& result = span_of(query, head + h, span);
+            result.mass += sums.weights[h];
+            result.tail += sums.weights[h];
+            result.squares += sums.squares[h];
+        }
+    };
     for (int32_t page = first; page < course.last; ++page) {
         const int64_t page_begin = int64_t{page} * kPageTokens;
         uint64_t tokens = visible_tokens(sequence.pages[page].position, view.n_visible, wave.n_sink, view.visible_from);
@@ -145,14 +165,15 @@ void Mix::mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
             tokens &= ~(uint64_t{1} << (kept[kept_begin] - page_begin));
         }
         if (tokens == 0) continue;
-        const PageSums sums = add_stored(query, head, n_heads, span, page, tokens, course, packed);
-        for (int64_t h = 0; kept != nullptr && h < n_heads; ++h) {
-            SpanMix& result = span_of(query, head + h, span);
-            result.mass += sums.weights[h];
-            result.tail += sums.weights[h];
-            result.squares += sums.squares[h];
+        const Block block = block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
+        if (block.codec == KC_CODEC_F16 || block.codec == KC_CODEC_Q8) {
+            count(add_stored(query, head, n_heads, span, page, tokens, course, packed));
+        } else {
+            coded[n_coded++] = {block.data, block_scales(block.codec, block.data, layer.head_dim),
+                                weights_of(query, head) + page_begin, tokens};
         }
     }
+    if (n_coded != 0) count(add_levels(query, head, n_heads, span, coded, n_coded, course));
 }
 
 }  // namespace kc

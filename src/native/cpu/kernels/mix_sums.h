@@ -7,8 +7,8 @@
 
 namespace kc {
 
-// What one span of one query head leaves behind, behind its two sums [head_dim]: of rows as they are, and of rotated
-// rows.
+// What one span of one query head leaves behind, behind its sums [head_dim]: of rows as they are, and of rotated rows
+// where there are any.
 struct SpanMix {
     float mass;
     float rotated_mass;  // of the rotated rows: what their centre is multiplied with
@@ -27,11 +27,13 @@ struct PackedRows {
     float weight[kMaxGroup][kPageTokens];
 };
 
-// Sums over the weights of some tokens of a page, of up to kMaxGroup heads.
+// Sums over the weights of some tokens, of up to kMaxGroup heads.
 struct PageSums {
     float weights[kMaxGroup];
     float squares[kMaxGroup];
 };
+
+constexpr int64_t n_sums(const kc_layer_view& layer) { return layer.v.first != nullptr ? 2 : 1; }
 
 struct Mix {
     const kc_attention_mix_params& params;
@@ -53,7 +55,7 @@ struct Mix {
         return plain_of(query, q_head, span) + layer.head_dim;
     }
     SpanMix& span_of(int64_t query, int64_t q_head, int64_t span) const {
-        return *reinterpret_cast<SpanMix*>(plain_of(query, q_head, span) + 2 * layer.head_dim);
+        return *reinterpret_cast<SpanMix*>(plain_of(query, q_head, span) + n_sums(layer) * layer.head_dim);
     }
     // Distance between the sums of neighbouring query heads.
     int64_t head_stride() const { return n_spans * span_stride; }
@@ -68,7 +70,7 @@ struct Mix {
     float rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t kept_end, float shift) const;
     bool rescore_far(int64_t query, int64_t q_head) const;
     Range kept_of(int64_t list, int64_t first, int64_t last) const;
-    void prefetch_kept(int64_t list, int64_t span) const;
+    void prefetch_kept(int64_t list, int64_t first, int64_t last) const;
     // Behind page `last` - 1 of a span, work most likely goes on with next_page of next_head.
     struct Course {
         int32_t last;
@@ -78,6 +80,7 @@ struct Mix {
     Block block_after(const kc_sequence_view& sequence, int32_t kv_head, int32_t page, int32_t n,
                       const Course& course) const;
     void mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bool rescored) const;
+    void mix_list(int64_t query, int64_t kv_head) const;
     void mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t kept_begin, int64_t kept_end,
                    const Course& course) const;
     PageSums sums_of(const float* weights, int64_t stride, int64_t n_heads, uint64_t tokens) const;
@@ -87,6 +90,8 @@ struct Mix {
                    PackedRows& packed) const;
     PageSums add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
                         const Course& course, PackedRows& packed) const;
+    PageSums add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const CodedPage* pages,
+                        int64_t n_pages, const Course& course) const;
     void finish(int64_t query, int64_t q_head) const;
 };
 
