@@ -55,7 +55,7 @@ DecodeLayer::DecodeLayer(const Context& context, const LayerOptions& with)
     kept_stride_ = std::min<int64_t>(options.n_context, kSinks + kRecent + options.n_keep);
     const uint64_t n_kept = kv_lists * static_cast<uint64_t>(kept_stride_);
     weights_ = Memory(context, q_lists * static_cast<uint64_t>(w.token_stride) * 4);
-    for (Memory* m : {&max_, &mass_, &nonfinite_, &tail_, &error_}) *m = Memory(context, q_lists * 4);
+    for (Memory* m : {&reference_, &mass_, &nonfinite_, &tail_, &error_}) *m = Memory(context, q_lists * 4);
     for (Memory* m : {&n_kept_, &n_selected_, &missed_, &n_restored_, &n_hot_}) *m = Memory(context, kv_lists * 4);
     kept_ = Memory(context, n_kept * 4);
     rows_ = Memory(context, n_kept * sizeof(void*));
@@ -195,7 +195,7 @@ void DecodeLayer::score() {
     params.wave = &w;
     params.scratch = scratch_.data();
     params.weights = weights_.data<float>();
-    params.max = max_.data<float>();
+    params.reference = reference_.data<float>();
     params.mass = mass_.data<float>();
     params.n_nonfinite = nonfinite_.data<int32_t>();
     must(kc_attention_score(context_.handle, &params), "kc_attention_score");
@@ -244,7 +244,7 @@ void DecodeLayer::mix() {
     params.mode = options.policy == KC_POLICY_SKETCH ? KC_MIX_SKETCHED : KC_MIX_RENORMALIZED;
     params.wave = &w;
     params.weights = weights_.data<float>();
-    params.max = max_.data<float>();
+    params.reference = reference_.data<float>();
     params.mass = mass_.data<float>();
     if (selects()) {
         params.kept = kept_.data<int32_t>();

@@ -67,7 +67,7 @@ class DecodeLayer {
     int query_ = 0;
     Memory k_, k_first_, k_centre_, v_, v_first_, v_centre_, exact_, hot_rows_, hot_state_;
     Memory q_, out_, rows_in_, nonfinite_rows_;
-    Memory weights_, max_, mass_, nonfinite_, kept_, n_kept_, n_selected_, tail_, error_, missed_;
+    Memory weights_, reference_, mass_, nonfinite_, kept_, n_kept_, n_selected_, tail_, error_, missed_;
     Memory staging_, rows_, n_restored_, n_hot_, scratch_, restore_scratch_;
 };
 

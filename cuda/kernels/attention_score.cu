@@ -1,4 +1,4 @@
-// Purpose:  q . K over every stored key of a wave, then the weights exp(s - max) and their mass.
+// Purpose:  q . K over every stored key of a wave, then the weights exp(s - reference) and their mass.
 // Shapes:   q [n_rows, n_q_heads, head_dim], K pages [64, head_dim] to weights [n_queries, n_q_heads, token_stride].
 // Mapping:  score: a block per (span of 1024 tokens, KV head, query); 2 to 32 lanes share a key and hold 8 of its
 //           dimensions each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in
