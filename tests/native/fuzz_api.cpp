@@ -117,7 +117,7 @@ class Fuzzer {
     void call(kc_cache* cache, const kc_cache_desc& desc) {
         const int32_t n_sequences = desc.n_sequences ? desc.n_sequences : 1;
         int32_t out = 0;
-        switch (below(16)) {
+        switch (below(18)) {
             case 0:
             case 1:
                 count(kc_sequence_create(cache, chance(50) ? nullptr : &out));
@@ -152,13 +152,21 @@ class Fuzzer {
             case 11:
                 begin(cache, n_sequences);
                 break;
+            case 12:
+                count(kc_cache_replay_begin(cache, below(3), chance(20) ? nullptr : &out));
+                break;
+            case 13:
+                count(kc_cache_replay_end(cache));
+                break;
             default:
                 begin(cache, n_sequences);
+                if (chance(3)) count(kc_cache_replay_begin(cache, below(3), &out));
                 for (int32_t layer = 0; layer < desc.n_layers; ++layer) {
                     append(cache, layer);
                     attend(cache, layer);
                     if (chance(30)) return;
                 }
+                if (!chance(10)) count(kc_cache_replay_end(cache));
                 count(kc_cache_commit(cache));
                 break;
         }
