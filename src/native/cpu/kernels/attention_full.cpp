@@ -164,9 +164,7 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
         for (int64_t r = 0; r < n_rows; ++r) {
             float* row = scores + r * stride;
             const uint64_t seen = seen_by(page_position, position + static_cast<int32_t>(r / group));
-            for (int t = 0; seen != ~uint64_t{0} && t < kPageTokens; ++t) {
-                if (!(seen >> t & 1)) row[t] = kUnseen;
-            }
+            hide_unseen(row, seen);
             if (seen == 0) continue;
             float max = kUnseen;
             kernels.attention_score.scan(row, 1, &max, &n_nonfinite);

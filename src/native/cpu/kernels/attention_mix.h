@@ -16,7 +16,7 @@ namespace kc {
 // A page of values of q4, q3 or q2.
 struct CodedPage {
     const uint8_t* block;
-    const uint16_t* scales;  // [64]
+    const uint16_t* scales;  // [64], behind the codes of the block
     const float* weights;    // [64], of the first head
     uint64_t tokens;         // those with a bit count
 };

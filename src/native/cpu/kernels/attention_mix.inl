@@ -173,16 +173,18 @@ inline void mix_levels_heads(const CodedPage* pages, int64_t n_pages, const Page
     }
 }
 
+// The heads whose weights lie `offset` behind those of the first one, and further ones.
 template <int32_t kCodec>
-inline void mix_levels(const CodedPage* pages, int64_t n_pages, int64_t weight_stride, int64_t n_heads,
+inline void mix_levels(const CodedPage* pages, int64_t n_pages, int64_t offset, int64_t weight_stride, int64_t n_heads,
                        int64_t head_dim, float* into, int64_t into_stride, float* sums, float* squares) {
     PageWeights weights[kTileHeads];
     for (int64_t h = 0; h < n_heads; ++h) {
         // Codes come while weights are made.
         for (int64_t p = h; p < n_pages; p += n_heads) {
-            for (int64_t at = 0; at < code_bytes<kCodec>(head_dim); at += 64) prefetch(pages[p].block + at);
+            const uint8_t* end = reinterpret_cast<const uint8_t*>(pages[p].scales);
+            for (const uint8_t* code = pages[p].block; code < end; code += 64) prefetch(code);
         }
-        weigh_pages(pages, n_pages, h * weight_stride, weights + h, sums + h, squares + h);
+        weigh_pages(pages, n_pages, offset + h * weight_stride, weights + h, sums + h, squares + h);
     }
     const auto heads = n_heads == 1   ? mix_levels_heads<kCodec, 1>
                        : n_heads == 2 ? mix_levels_heads<kCodec, 2>
@@ -199,15 +201,11 @@ void attention_mix_levels(int32_t codec, const CodedPage* pages, int64_t n_pages
                                             : mix_levels<KC_CODEC_Q2>;
     for (int64_t h = 0, n; h < n_heads; h += n) {
         n = tile_heads(n_heads - h);
-        CodedPage part[kWeightedPages];
         for (int64_t i = h; i < h + n; ++i) sums[i] = squares[i] = 0.f;
-        for (int64_t first = 0, n_here; first < n_pages; first += n_here) {
-            n_here = n_pages - first < kWeightedPages ? n_pages - first : kWeightedPages;
-            for (int64_t p = 0; p < n_here; ++p) {
-                part[p] = pages[first + p];
-                part[p].weights += h * weight_stride;
-            }
-            mix(part, n_here, weight_stride, n, head_dim, into + h * into_stride, into_stride, sums + h, squares + h);
+        for (int64_t first = 0; first < n_pages; first += kWeightedPages) {
+            const int64_t n_here = n_pages - first < kWeightedPages ? n_pages - first : kWeightedPages;
+            mix(pages + first, n_here, h * weight_stride, weight_stride, n, head_dim, into + h * into_stride,
+                into_stride, sums + h, squares + h);
         }
     }
 }

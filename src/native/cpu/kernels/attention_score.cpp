@@ -158,12 +158,7 @@ void Score::score_page(int64_t query, const Heads& heads, int32_t page, Place ne
         score_block(query, heads, page, next, scores);
         score_recent(query, heads, page, recent_of(query, page), scores);
     }
-    if (seen == ~uint64_t{0}) return;
-    for (int64_t h = 0; h < heads.count; ++h) {
-        for (int t = 0; t < kPageTokens; ++t) {
-            if (!(seen >> t & 1)) scores.at[h * scores.stride + t] = kUnseen;
-        }
-    }
+    for (int64_t h = 0; h < heads.count; ++h) hide_unseen(scores.at + h * scores.stride, seen);
 }
 
 // The first and the last page that the query sees: sinks and neighbours, the likeliest to have the largest scores.
@@ -215,11 +210,12 @@ void Score::weigh_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int64_t first = span * kSpanPages;
     const int64_t n_pages = std::min<int64_t>(sequence.n_pages - first, kSpanPages);
+    const bool from_ends = is_short(query) && !raised;
+    const Ends ends = from_ends ? ends_of(query) : Ends{};
     for (int64_t h = kv_head_begin * group; h < kv_head_end * group; ++h) {
         float* scores = weights_of(query, h) + first * kPageTokens;
         SpanScore result = {kUnseen, 0.f, 0, 0};
-        if (is_short(query) && !raised) {
-            const Ends ends = ends_of(query);
+        if (from_ends) {
             float& reference = reference_of(query, h);
             reference = kUnseen;
             for (const int32_t page : {ends.first, ends.last}) {

@@ -112,12 +112,6 @@ inline Codes unit_codes(const uint8_t* block, int64_t head_dim, int64_t eight, i
     }
 }
 
-// Bytes of the codes of a block.
-template <int32_t kCodec>
-inline int64_t code_bytes(int64_t head_dim) {
-    return head_dim * (kCodec == KC_CODEC_Q4 ? 32 : kCodec == KC_CODEC_Q3 ? 24 : 16);
-}
-
 // How many of n_heads heads go together next: the rest is not left alone.
 inline int64_t tile_heads(int64_t n_heads) {
     if (n_heads == kTileHeads + 1 && kTileHeads > 2) return kTileHeads - 1;

@@ -76,6 +76,11 @@ inline uint64_t visible_tokens(int64_t position, int64_t n_visible, int64_t n_si
     return low_bits(n_visible - position) & (low_bits(n_sink - position) | ~low_bits(visible_from - position));
 }
 
+// Of the scores of a page, those of the tokens without a bit in `seen`.
+inline void hide_unseen(float* scores, uint64_t seen) {
+    for (uint64_t left = ~seen; left != 0; left &= left - 1) scores[__builtin_ctzll(left)] = kUnseen;
+}
+
 // Weights are exp(score - reference): one pass over the keys makes them, so the reference is known before it, the
 // largest score of the first and the last page that a query sees. Only where the largest of all lies so far above it
 // that sums of squares might overflow, that one is taken instead.

@@ -58,11 +58,10 @@ Block Mix::block_after(const kc_sequence_view& sequence, int32_t kv_head, int32_
 }
 
 // Adds some tokens of a page of f16 or q8 from the V store; returns the sums of their weights.
-PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                         const Course& course, PackedRows& packed) const {
+PageSums Mix::add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, const Block& block,
+                         uint64_t tokens, const Course& course, PackedRows& packed) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
     const int32_t kv_head = static_cast<int32_t>(head / group);
-    const Block block = block_of(layer.v, sequence, page, kv_head, layer.head_dim);
     const float* weights = weights_of(query, head) + static_cast<int64_t>(page) * kPageTokens;
     if (block.codec == KC_CODEC_F16) {
         const Block next = block_after(sequence, kv_head, page, 1, course);
@@ -167,7 +166,7 @@ void Mix::mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
         if (tokens == 0) continue;
         const Block block = block_of(layer.v, sequence, page, static_cast<int32_t>(head / group), layer.head_dim);
         if (block.codec == KC_CODEC_F16 || block.codec == KC_CODEC_Q8) {
-            count(add_stored(query, head, n_heads, span, page, tokens, course, packed));
+            count(add_stored(query, head, n_heads, span, page, block, tokens, course, packed));
         } else {
             coded[n_coded++] = {block.data, block_scales(block.codec, block.data, layer.head_dim),
                                 weights_of(query, head) + page_begin, tokens};

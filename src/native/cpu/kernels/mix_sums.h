@@ -88,8 +88,8 @@ struct Mix {
                   const float* weights, uint64_t tokens, PackedRows& packed) const;
     void add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t begin, int64_t end,
                    PackedRows& packed) const;
-    PageSums add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, uint64_t tokens,
-                        const Course& course, PackedRows& packed) const;
+    PageSums add_stored(int64_t query, int64_t head, int64_t n_heads, int64_t span, int32_t page, const Block& block,
+                        uint64_t tokens, const Course& course, PackedRows& packed) const;
     PageSums add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const CodedPage* pages,
                         int64_t n_pages, const Course& course) const;
     void finish(int64_t query, int64_t q_head) const;

@@ -64,7 +64,7 @@ struct Choice {
     void begin(int64_t list) const;
     void choose_by_group(int64_t n) const;
     void choose_by_head(int64_t n) const;
-    void finish(int64_t list, int64_t n_chosen) const;
+    void finish(int64_t list, Selection& selection, int64_t n_chosen) const;
 };
 
 void Choice::begin(int64_t list) const {
@@ -90,7 +90,8 @@ void Choice::choose_by_group(int64_t n) const {
     over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.keep_reaching(begin, end); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
-        finish(list, selection_of(list, scratch).keep_best_reaching(params.n_keep));
+        Selection selection = selection_of(list, scratch);
+        finish(list, selection, selection.keep_best_reaching(params.n_keep));
     });
 }
 
@@ -115,29 +116,29 @@ void Choice::choose_by_head(int64_t n) const {
     });
     over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
     over_lists(n, [&](int64_t list) {
-        const SelectScratch scratch = scratch_of(list);
+        SelectScratch scratch = scratch_of(list);
+        Selection selection = selection_of(list, scratch);
         int64_t n_chosen = 0;
-        const int64_t n_pages = lists.sequence_of(list).n_pages;
-        for (int64_t page = 0; page < n_pages; ++page) n_chosen += __builtin_popcountll(scratch.chosen[page]);
-        finish(list, n_chosen);
+        for (int64_t page = 0; page < selection.n_pages(); ++page) {
+            n_chosen += __builtin_popcountll(scratch.chosen[page]);
+        }
+        finish(list, selection, n_chosen);
     });
 }
 
 // Further ones until the bounds hold; the list.
-void Choice::finish(int64_t list, int64_t n_chosen) const {
-    SelectScratch scratch = scratch_of(list);
-    Selection selection = selection_of(list, scratch);
+void Choice::finish(int64_t list, Selection& selection, int64_t n_chosen) const {
     params.missed[lists.place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
     int32_t* kept = params.kept + lists.place_of(list) * params.kept_stride;
     int32_t n_kept = 0;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {
-        for (uint64_t left = scratch.kept[page]; left != 0; left &= left - 1) {
+        for (uint64_t left = selection.scratch.kept[page]; left != 0; left &= left - 1) {
             kept[n_kept++] = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(left));
         }
     }
     params.n_kept[lists.place_of(list)] = n_kept;
     params.n_selected[lists.place_of(list)] =
-        n_kept - static_cast<int32_t>(selection.first + lists.view_of(list).n_visible - selection.last);
+        n_kept - static_cast<int32_t>(selection.first + selection.n_visible - selection.last);
 }
 
 int64_t lists_at_a_time(const CpuContext& context, int64_t n_lists) {
