@@ -4,8 +4,9 @@
 //           dimensions each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in
 //           registers. weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
 // Traffic:  bytes of K once + n_q_heads * tokens * 4 bytes of scores, three times.
-// Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Sums by
-//           pages of 64 in a fixed tree, pages and spans in ascending order.
+// Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Keys below
+//           q8 meet a query that is rounded to integers of 8 bits, as on every backend: sums of such products, below
+//           2^24, are exact in any order. Sums by pages of 64 in a fixed tree, pages and spans in ascending order.
 #include "kernels/attention.h"
 
 #include "device/codec.h"
@@ -41,23 +42,39 @@ struct Score {
 };
 
 // The query heads of a group in shared memory, [group, padded] and padded with zeros; for coded keys a second time
-// rotated, and the dot product of each with the centre.
+// rotated, in units of `step`, and the dot product of each with the centre. `step` and `centred` are scaled as scores.
 struct Queries {
     float* plain;
     float* rotated;
+    float* step;     // [group]
     float* centred;  // [group]
     int padded;
     __device__ Queries(int group, int padded_dim)
         : plain(shared_memory<float>()),
           rotated(plain + group * padded_dim),
-          centred(rotated + group * padded_dim),
+          step(rotated + group * padded_dim),
+          centred(step + group),
           padded(padded_dim) {}
 };
 size_t queries_bytes(int group, int padded, bool coded) {
-    return static_cast<size_t>(group) * (static_cast<size_t>(padded) * (coded ? 2 : 1) + (coded ? 1 : 0)) *
+    return static_cast<size_t>(group) * (coded ? 2 * static_cast<size_t>(padded) + 2 : static_cast<size_t>(padded)) *
            sizeof(float);
 }
 
+// Rounds a rotated query, by one warp, to integers of 8 bits, the largest becoming 127; returns their unit. One that is
+// not finite is left to its dot product with the centre, which no score survives.
+__device__ float round_query(float* rotated, int head_dim) {
+    constexpr float kMost = 127.f;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    float largest = 0.f;
+    for (int d = lane; d < head_dim; d += kWarp) largest = fmaxf(largest, fabsf(rotated[d]));
+    const float step = lanes_max(largest) / kMost;
+    for (int d = lane; d < head_dim; d += kWarp)
+        rotated[d] = step > 0.f ? rintf(fminf(kMost, fmaxf(-kMost, rotated[d] / step))) : 0.f;
+    return step;
+}
+
+template <int kCodec>
 __device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence, int kv_head, int group,
                                const Queries& q) {
     const int head_dim = a.layer.head_dim, lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -71,7 +88,11 @@ __device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence,
         for (int d = lane; d < head_dim && has_centre; d += kWarp)
             dot = fmaf(q.rotated[h * q.padded + d], centre[d], dot);
         dot = lanes_sum(dot);
-        if (lane == 0) q.centred[h] = dot;
+        const float step = kCodec == KC_CODEC_Q8 ? 1.f : round_query(q.rotated + h * q.padded, head_dim);
+        if (lane == 0) {
+            q.step[h] = step * a.layer.scale;
+            q.centred[h] = dot * a.layer.scale;
+        }
     }
     __syncthreads();
 }
@@ -97,7 +118,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
                 : 0.f;
     }
     __syncthreads();
-    if (kCoded) rotate_queries(a, sequence, kv_head, group, q);
+    if constexpr (kCoded) rotate_queries<kCodec>(a, sequence, kv_head, group, q);
 
     const int lane = static_cast<int>(threadIdx.x) % lanes, rows_per_pass = kScoreThreads / lanes;
     const int end = min(n_tokens, (span + 1) * kSpanTokens);
@@ -110,7 +131,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
         const bool seen = inside && sees(query, a.n_sink, position);
         Halves8 key = {};
         const float* against = q.plain;
-        float factor = 1.f;
+        float row_scale = 1.f;
         bool centred = false;
         if (seen && lane * 8 < head_dim) {
             const uint8_t* plain = nullptr;
@@ -127,7 +148,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
             } else if constexpr (kCoded) {
                 const uint8_t* block = store_block(a.layer.k, sequence, page, kv_head, head_dim);
                 key = load_levels8<kCodec>(block + t * packed_row_bytes(kCodec, head_dim), lane, head_dim);
-                factor = from_half(block_scales(block, kCodec, head_dim)[t]);
+                row_scale = from_half(block_scales(block, kCodec, head_dim)[t]);
                 against = q.rotated;
                 centred = true;
             }
@@ -145,7 +166,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
             dot = fmaf(high.w, key.x[7], dot);
             dot = lanes_sum(dot, lanes);
             if (!inside || lane != 0) continue;
-            const float score = (centred ? fmaf(dot, factor, q.centred[h]) : dot) * a.layer.scale;
+            const float score = centred ? fmaf(dot * row_scale, q.step[h], q.centred[h]) : dot * a.layer.scale;
             // NaN marks a score that does not count but is counted; minus infinity one that is not seen.
             a.weights[(first_row + h) * a.token_stride + token] = !seen ? -INFINITY : isfinite(score) ? score : NAN;
         }
