@@ -1,11 +1,12 @@
 // Decode by graphs: a model gives the same bits whether its steps are replayed from graphs or run call by call, while
 // pages fill, rows are evicted and come back, spans begin, batches grow and shrink, sequences fork and are truncated,
-// two caches take turns, and steps go wrong half-way.
+// two caches take turns, and steps go wrong half-way; and over hundreds of steps of one cache.
 #include <algorithm>
 #include <cstdlib>
 
 #include "cache_harness.h"
 #include "machine.h"
+#include "small_model.h"
 
 using namespace harness;
 
@@ -24,100 +25,6 @@ const Sort sorts[] = {
     {{"kcache", KC_POLICY_KCACHE, kF16, kF16, 4, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, false, 1013, 8},
     {{"kcache", KC_POLICY_KCACHE, kF16, kF16, 4, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, true, 370, 25},
     {{"sketch", KC_POLICY_SKETCH, 0, 0, 4, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, true, 370, 25},
-};
-constexpr int32_t kMostEntries = 3, kVocab = 32, kDim = 64;
-
-Shape small_shape() {
-    Shape shape;
-    shape.n_layers = 2;
-    shape.n_q_heads = 4;
-    shape.head_dim = 16;
-    return shape;
-}
-
-// A model that is nothing but operators: an embedding, products with weights of 8 bits, attention, logits.
-class Model {
-  public:
-    Model(const Context& with)
-        : context_(with),
-          ids_(with, std::vector<int32_t>(kMostEntries)),
-          table_(with, values(kVocab * kDim, 1)),
-          norm_(with, std::vector<float>(kDim, 1.f)),
-          x_(with, zeros(kDim)),
-          h_(with, zeros(kDim)),
-          q_(with, zeros(kDim)),
-          k_(with, zeros(kDim)),
-          v_(with, zeros(kDim)),
-          attended_(with, zeros(kDim)),
-          logits_(with, zeros(kVocab)),
-          weights_(with, bytes(kDim * kDim / 32 * 34, 2)) {
-        // What grows forgets the records.
-        must(kc_context_reserve(with.handle, kMostEntries, kDim), "kc_context_reserve");
-    }
-
-    void tell(const std::vector<int32_t>& ids) {
-        must(kc_buffer_write(ids_.buffer, 0, ids.data(), ids.size() * sizeof(int32_t)), "kc_buffer_write");
-    }
-    void begin(int64_t n) {
-        const kc_matrix table = {table_.data(), kVocab, kDim, KC_TYPE_F32, 0};
-        must(kc_embed(context_.handle, &table, ids_.data(), n, x_.data()), "kc_embed");
-    }
-    void layer(kc_cache* cache, const Shape& shape, int32_t layer, int64_t n) {
-        must(kc_rms_norm(context_.handle, x_.data(), norm_.data(), n, kDim, 1e-5f, h_.data()), "kc_rms_norm");
-        multiply(shape.q_width(), layer, h_, q_, n);
-        multiply(shape.kv_width(), layer + 1, h_, k_, n);
-        multiply(shape.kv_width(), layer + 2, h_, v_, n);
-        must(kc_cache_append(cache, layer, k_.data(), v_.data()), "kc_cache_append");
-        must(kc_cache_attend(cache, layer, q_.data(), attended_.data()), "kc_cache_attend");
-        must(kc_add(context_.handle, x_.data(), attended_.data(), n * kDim, x_.data()), "kc_add");
-    }
-    void end(int64_t n) {
-        const kc_matrix table = {table_.data(), kVocab, kDim, KC_TYPE_F32, 0};
-        multiply(table, x_, logits_, n);
-    }
-    std::vector<float> logits(int64_t n) {
-        std::vector<float> read(size_t(n) * kVocab);
-        must(kc_buffer_read(logits_.buffer, 0, read.data(), read.size() * sizeof(float)), "kc_buffer_read");
-        return read;
-    }
-
-  private:
-    static std::vector<float> zeros(int64_t width) { return std::vector<float>(size_t(kMostEntries * width)); }
-    static std::vector<float> values(int64_t n, uint64_t seed) {
-        std::vector<float> out(static_cast<size_t>(n));
-        for (size_t i = 0; i < out.size(); ++i) out[i] = noise(seed * 1000003 + i);
-        return out;
-    }
-    // Blocks of Q8_0: a scale of 2^-8 in f16, and 32 integers.
-    static std::vector<uint8_t> bytes(int64_t n, uint64_t seed) {
-        std::vector<uint8_t> out(static_cast<size_t>(n));
-        for (size_t i = 0; i < out.size(); ++i) {
-            out[i] = i % 34 == 0 ? 0 : i % 34 == 1 ? 0x1c : static_cast<uint8_t>(hash(seed * 1000003 + i));
-        }
-        return out;
-    }
-    // The layers' weights are rows of one matrix, each beginning a little later.
-    void multiply(int64_t n_rows, int32_t shift, const Rows& from, const Rows& to, int64_t n) {
-        const int64_t row_bytes = kDim / 32 * 34;
-        multiply({weights_.data() + shift * row_bytes, n_rows - shift, kDim, KC_TYPE_Q8_0, 0}, from, to, n, n_rows);
-    }
-    void multiply(const kc_matrix& weight, const Rows& from, const Rows& to, int64_t n, int64_t out_stride = 0) {
-        kc_matmul_params params = {};
-        params.size = sizeof params;
-        params.n_outputs = 1;
-        params.x = from.data();
-        params.n_tokens = n;
-        params.n_cols = kDim;
-        params.outputs[0].weight = weight;
-        params.outputs[0].out = to.data();
-        params.outputs[0].out_stride = out_stride;
-        must(kc_matmul(context_.handle, &params), "kc_matmul");
-    }
-
-    const Context& context_;
-    Array<int32_t> ids_;
-    Rows table_, norm_, x_, h_, q_, k_, v_, attended_, logits_;
-    Array<uint8_t> weights_;
 };
 
 // What may come in the middle of a step.
@@ -174,6 +81,24 @@ struct Player {
             const float* row = &logits[i * kVocab];
             sequences[i].second = static_cast<int32_t>(std::max_element(row, row + kVocab) - row);
         }
+    }
+
+    // A step that is told a token that is none: the device says so where the logits are asked for.
+    void refused(Cache& cache, int32_t sequence) {
+        model.tell({kVocab});
+        must(cache.begin({{sequence, {0}, KC_ENTRY_DECODE}}), "kc_cache_begin");
+        int32_t replayed = 0;
+        must(kc_cache_replay_begin(cache.handle, 7, &replayed), "kc_cache_replay_begin");
+        if (!replayed) {
+            model.begin(1);
+            for (int32_t layer = 0; layer < cache.shape.n_layers; ++layer)
+                model.layer(cache.handle, cache.shape, layer, 1);
+            model.end(1);
+        }
+        must(kc_cache_replay_end(cache.handle), "kc_cache_replay_end");
+        std::vector<float> logits(kVocab);
+        CHECK(model.read_logits(logits) == KC_ERR_ARGUMENT, "a token that is none: " << kc_last_message());
+        must(kc_cache_rollback(cache.handle), "kc_cache_rollback");
     }
 
   private:
@@ -255,6 +180,54 @@ Outcome disturbed(Trouble trouble, bool graphs) {
     return {player.out, cache.statistics(), player.n_replayed, player.n_steps, simt::n_graph_launches - before};
 }
 
+// One sequence grows by kLongSteps tokens and over the borders of pages. Now and then a forward that is run call by
+// call goes wrong in its middle, or the device refuses what a step was told; both are rolled back, and the next step is
+// a replay that must not see any of it.
+constexpr int kLongSteps = 310;
+
+Outcome grow(const Sort& sort, bool graphs) {
+    setenv("KCACHE_CUDA_GRAPHS", graphs ? "1" : "0", 1);
+    const Shape shape = small_shape();
+    const Context context;
+    Model model(context);
+    kc_cache_desc desc = describe(shape, KC_POLICY_FULL, int32_t(sort.n_prompt) + kLongSteps + 2);
+    apply(sort.variant, desc);
+    desc.n_batch_tokens = 64;
+    desc.n_recent = 2;
+    if (sort.tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
+    Cache cache(context, shape, desc);
+    Player player{context, model};
+    const uint64_t before = simt::n_graph_launches;
+    std::vector<std::pair<int32_t, int32_t>> one = {{cache.open(), 1}};
+    cache.prompt(one[0].first, text(sort.n_prompt, 1), 64);
+    for (int step = 0; step < kLongSteps; ++step) {
+        const bool stops_half_way = step % 41 == 20, is_refused = step % 41 == 30;
+        if (stops_half_way) {
+            model.tell({one[0].second});
+            must(cache.begin({{one[0].first, {0}, KC_ENTRY_DECODE}}), "kc_cache_begin");
+            model.begin(1);
+            model.layer(cache.handle, shape, 0, 1);
+            CHECK(kc_cache_commit(cache.handle) == KC_ERR_STATE, "a layer is missing");
+            must(kc_cache_rollback(cache.handle), "kc_cache_rollback");
+        }
+        if (is_refused) player.refused(cache, one[0].first);
+        const uint64_t n_replayed = player.n_replayed;
+        player.step(cache, one, Trouble::none);
+        if (stops_half_way || is_refused)
+            CHECK(!graphs || player.n_replayed == n_replayed + 1, "step " << step << " is no replay");
+    }
+    int32_t n_tokens = 0;
+    must(kc_sequence_length(cache.handle, one[0].first, &n_tokens), "kc_sequence_length");
+    CHECK(n_tokens == int32_t(sort.n_prompt) + kLongSteps, n_tokens);
+    return {player.out, cache.statistics(), player.n_replayed, player.n_steps, simt::n_graph_launches - before};
+}
+
+const Sort long_sorts[] = {
+    {{"full", KC_POLICY_FULL, kF16, kF16, 0, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, false, 30, kLongSteps},
+    {{"kcache", KC_POLICY_KCACHE, kF16, kF16, 4, 1, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, false, 30, kLongSteps},
+    {{"sketch", KC_POLICY_SKETCH, 0, 0, 4, 0, KC_SELECT_GROUP, KC_MODE_RENORMALIZED, 0}, true, 200, kLongSteps},
+};
+
 bool same_counts(const kc_statistics& a, const kc_statistics& b) {
     return a.n_steps == b.n_steps && a.rows_restored == b.rows_restored && a.rows_hot == b.rows_hot &&
            a.rows_selected == b.rows_selected && a.read_bytes == b.read_bytes && a.tail_sum == b.tail_sum &&
@@ -317,6 +290,21 @@ int main(int argc, char** argv) {
             CHECK(replayed.n_launches > replayed.n_replayed, name << ": " << replayed.n_launches << " launches");
             CHECK(same_counts(plain.statistics, replayed.statistics), name << ": other counts");
         }
+    }
+    for (const Sort& sort : long_sorts) {
+        const std::string name = std::string(sort.variant.name) + ", long";
+        simt::set_seed(0);
+        const Outcome plain = grow(sort, false);
+        simt::set_seed(1);
+        const Outcome replayed = grow(sort, true);
+        CHECK(all_finite(plain.out) && plain.n_launches == 0, name);
+        CHECK(same_bits(plain.out, replayed.out), name << ": other bits than without graphs");
+        CHECK(same_counts(plain.statistics, replayed.statistics), name << ": other counts");
+        if (sort.tight) CHECK(plain.statistics.rows_restored > 0, name << ": nothing restored");
+        // Of each shape (two for every span of tokens, with spilled rows and without, and that of the step that sets
+        // the centre) the first is run call by call, the second is recorded.
+        CHECK(replayed.n_steps == kLongSteps && replayed.n_replayed > kLongSteps - 10,
+              name << ": " << replayed.n_replayed << " replays of " << replayed.n_steps << " steps");
     }
     return kc_test::check_result();
 }
