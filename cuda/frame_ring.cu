@@ -35,6 +35,9 @@ void FrameRing::gather(const kc_sequence_view* sequences, int64_t n_sequences, c
     uint64_t at = n_bytes;
     for (int64_t s = 0; s < n_sequences; ++s)
         n_bytes += sizeof(kc_page_view) * static_cast<uint64_t>(sequences[s].n_pages);
+    // Page tables grow in steps that must not allocate.
+    if (n_bytes > gathered_.capacity())
+        gathered_.reserve(std::max<uint64_t>(std::max<uint64_t>(n_bytes, 2 * gathered_.capacity()), kFirstBytes));
     gathered_.resize(n_bytes);
     for (int64_t s = 0; s < n_sequences; ++s) {
         kc_sequence_view view = sequences[s];
@@ -63,6 +66,7 @@ void FrameRing::grow(Slot& slot, uint64_t n_bytes) {
     check(cudaMalloc(reinterpret_cast<void**>(&slot.device), capacity), "allocating a frame");
     check(cudaHostAlloc(reinterpret_cast<void**>(&slot.pinned), capacity, cudaHostAllocDefault), "pinning a frame");
     if (!slot.copied) check(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming), "creating an event");
+    slot.content.reserve(capacity);
     slot.capacity = capacity;
     ++n_allocations_;
 }

@@ -17,6 +17,7 @@ bool Replays::Key::operator==(const Key& other) const {
 Replays::Replays(cudaStream_t stream) : stream_(stream) {
     const char* wanted = std::getenv("KCACHE_CUDA_GRAPHS");
     on_ = wanted == nullptr || std::strcmp(wanted, "0") != 0;
+    entries_.reserve(kMost);  // a step of a new shape allocates nothing here
 }
 
 // A new entry; where there is no room, in place of the one that was used longest ago.

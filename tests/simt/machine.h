@@ -85,6 +85,10 @@ bool host_has_waited_for(uint32_t stream, uint32_t sequence);
 // ---- runtime.cpp
 
 extern uint64_t n_graph_launches;
+// What a program has made of what CUDA takes memory for: allocations, streams, events, executable graphs.
+extern uint64_t n_made;
+// Whether this thread is within a call of the API: what it allocates now is the machine's, not the program's.
+bool is_inside();
 // From now on one stream does not wait for events of another: a program that needed such a wait is to be caught.
 void drop_waits(uint32_t waiting_stream, uint32_t awaited_stream);
 

@@ -12,11 +12,19 @@
 
 using namespace simt;
 
-uint64_t simt::n_graph_launches = 0;
+uint64_t simt::n_graph_launches = 0, simt::n_made = 0;
 
 namespace {
 
 std::recursive_mutex mutex;  // the machine does one thing at a time, whoever asks
+thread_local int depth = 0;  // of calls of the API in one another
+struct Call {
+    std::lock_guard<std::recursive_mutex> lock{mutex};
+    Call() { ++depth; }
+    ~Call() { --depth; }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+};
 thread_local cudaError_t last_error = cudaSuccess;
 std::set<const Event*> events;
 std::map<void*, size_t> shared_allowed;
@@ -25,7 +33,7 @@ std::map<void*, size_t> shared_allowed;
 std::map<std::thread::id, int> n_captures;
 bool is_capturing() { return n_captures[std::this_thread::get_id()] > 0; }
 
-#define LOCK std::lock_guard<std::recursive_mutex> lock(mutex)
+#define LOCK const Call call
 
 cudaError_t done(cudaError_t error) {
     if (error != cudaSuccess) last_error = error;
@@ -129,6 +137,7 @@ static cudaError_t allocate_in(Space space, void** memory, size_t n_bytes) {
     LOCK;
     if (is_capturing()) return done(cudaErrorStreamCaptureUnsupported);
     *memory = n_bytes ? allocate(space, n_bytes) : nullptr;
+    ++n_made;
     return done(*memory || !n_bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 static cudaError_t release_in(Space space, void* memory) {
@@ -198,6 +207,7 @@ cudaError_t cudaMemsetAsync(void* memory, int value, size_t n_bytes, cudaStream_
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
     LOCK;
     *stream = create_stream();
+    ++n_made;
     return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -225,6 +235,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
     LOCK;
     *event = new Event;
+    ++n_made;
     events.insert(*event);
     return cudaSuccess;
 }
@@ -323,6 +334,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* out) {
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
     LOCK;
     *exec = new GraphExec;
+    ++n_made;
     (*exec)->nodes = graph->nodes;
     (*exec)->events.resize(graph->n_events);
     (*exec)->lanes.assign(graph->lanes.size(), nullptr);
@@ -360,6 +372,8 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     delete graph;
     return cudaSuccess;
 }
+
+bool simt::is_inside() { return depth > 0; }
 
 void simt::drop_waits(uint32_t waiting_stream, uint32_t awaited_stream) {
     LOCK;
