@@ -35,13 +35,11 @@ template <auto Stem>
 constexpr auto forward = &Forward<Stem>::call;
 
 void info(void* self, kc_context_info* out) {
-    const Context& context = on(self);
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, context.device()), "asking for the device's properties");
+    const Context& context = *static_cast<const Context*>(self);
     out->backend = KC_BACKEND_CUDA;
     out->n_threads = 1;
     out->activations = context.activations();
-    std::snprintf(out->isa, sizeof out->isa, "sm_%d%d", properties.major, properties.minor);
+    std::snprintf(out->isa, sizeof out->isa, "%s", context.isa().c_str());
     std::snprintf(out->device, sizeof out->device, "%s", context.name().c_str());
     out->n_allocations += context.n_allocations();
 }
@@ -110,15 +108,11 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
         on(self).copy_to_host(host, from, n_bytes);
     };
     backend.copy = [](void* self, void* to, const void* from, uint64_t n_bytes) {
-        on(self).leave_record();
-        on(self).join_push();
-        check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).stream()),
+        check(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToDevice, on(self).begin_copy()),
               "copying in device memory");
     };
     backend.fill = [](void* self, void* to, uint8_t value, uint64_t n_bytes) {
-        on(self).leave_record();
-        on(self).join_push();
-        check(cudaMemsetAsync(to, value, n_bytes, on(self).stream()), "filling device memory");
+        check(cudaMemsetAsync(to, value, n_bytes, on(self).begin_copy()), "filling device memory");
     };
 
     backend.spill_create = [](void* self, const char*) { return cuda::pinned_create(on(self)); };

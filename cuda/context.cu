@@ -27,6 +27,7 @@ void Context::create() {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, device_), "asking for the device's properties");
     name_ = properties.name;
+    isa_ = "sm_" + std::to_string(properties.major) + std::to_string(properties.minor);
     n_processors_ = properties.multiProcessorCount;
     for (cudaStream_t* stream : {&stream_, &push_, &fetch_})
         check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "creating a stream");
@@ -93,6 +94,12 @@ void Context::join_push() {
     push_is_open_ = false;
 }
 
+cudaStream_t Context::begin_copy() {
+    leave_record();
+    join_push();
+    return stream_;
+}
+
 cudaStream_t Context::begin_fetch() {
     // Rows may have been pushed that are wanted back: compute waits for them, and this stream for compute.
     join_push();
@@ -144,14 +151,13 @@ void* Context::matmul_scratch(uint64_t n_bytes) {
 }
 
 void Context::copy_to_device(void* to, const void* host, uint64_t n_bytes) {
-    leave_record();
-    join_push();
+    const cudaStream_t stream = begin_copy();
     for (uint64_t at = 0; at < n_bytes; at += kBounceBytes) {
         const uint64_t n = std::min(kBounceBytes, n_bytes - at);
         std::memcpy(bounce_, static_cast<const uint8_t*>(host) + at, n);
-        check(cudaMemcpyAsync(static_cast<uint8_t*>(to) + at, bounce_, n, cudaMemcpyHostToDevice, stream_),
+        check(cudaMemcpyAsync(static_cast<uint8_t*>(to) + at, bounce_, n, cudaMemcpyHostToDevice, stream),
               "copying to the device");
-        check(cudaStreamSynchronize(stream_), "waiting for the device");
+        check(cudaStreamSynchronize(stream), "waiting for the device");
     }
 }
 

@@ -36,6 +36,8 @@ class Context {
     void end_push();
     // Kernels and copies from now on come behind the pushes so far.
     void join_push();
+    // The compute stream, for a copy or a fill at once: behind the pushes so far, and in no record.
+    cudaStream_t begin_copy();
     // The fetch stream, behind all kernels and pushes so far. What is enqueued between begin and end runs beside it.
     cudaStream_t begin_fetch();
     void fetched();
@@ -51,6 +53,7 @@ class Context {
     int device() const { return device_; }
     int32_t activations() const { return activations_; }
     const std::string& name() const { return name_; }
+    const std::string& isa() const { return isa_; }
     int n_processors() const { return n_processors_; }
     uint64_t n_allocations() const { return n_allocations_ + frames_->n_allocations(); }
     cudaStream_t stream() const { return stream_; }
@@ -73,6 +76,7 @@ class Context {
     int device_;
     int32_t activations_;
     std::string name_;
+    std::string isa_;  // such as sm_90
     int n_processors_ = 0;
     uint64_t n_allocations_ = 0;
     cudaStream_t stream_ = nullptr;
