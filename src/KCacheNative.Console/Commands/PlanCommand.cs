@@ -79,8 +79,8 @@ internal static class PlanCommand
 
         var cache = plan.Cache;
         return new PolicyPlan(
-            PolicyOptions.Word(policy.Kind), cache.FastBytes, cache.SlowBytes, plan.WeightsBytes, plan.ActivationsBytes, cache.FastMinimumBytes,
-            cache.KeysBytes, cache.ValuesBytes, cache.ExactBytes, cache.HotBytes, cache.ScratchBytes, problem);
+            PolicyOptions.Word(policy.Kind), cache.FastBytes, cache.SlowBytes, plan.WeightsBytes, plan.ActivationsBytes,
+            plan.CuBlasBytes > 0 ? plan.CuBlasBytes : null, cache.FastMinimumBytes, cache.KeysBytes, cache.ValuesBytes, cache.ExactBytes, cache.HotBytes, cache.ScratchBytes, problem);
     }
 
     private static void Show(IAnsiConsole view, PlanReport report, long budget)
@@ -88,8 +88,12 @@ internal static class PlanCommand
         bool onGpu = report.FastHome == "device";
         string fast = onGpu ? "device memory" : "fast memory";
         string sequences = report.Batch == 1 ? "" : $" in each of {Tables.Count(report.Batch)} sequences";
-        view.WriteLine($"A cache of {Tables.Count(report.Context)} tokens{sequences}{(budget > 0 ? $", with at most {ByteSize.Format(budget)} of {fast}" : "")}; " +
-            $"weights take {ByteSize.Format(report.Policies[0].WeightsBytes)} and activations {ByteSize.Format(report.Policies[0].ActivationsBytes)} besides.");
+        var first = report.Policies[0];
+        string weights = ByteSize.Format(first.WeightsBytes), activations = ByteSize.Format(first.ActivationsBytes);
+        string besides = first.CublasBytes is { } cuBlas
+            ? $"weights take {weights}, activations {activations} and cuBLAS {ByteSize.Format(cuBlas)} besides."
+            : $"weights take {weights} and activations {activations} besides.";
+        view.WriteLine($"A cache of {Tables.Count(report.Context)} tokens{sequences}{(budget > 0 ? $", with at most {ByteSize.Format(budget)} of {fast}" : "")}; {besides}");
         if (onGpu)
             view.WriteLine($"All of it lies in the memory of {Tables.Printable(report.Device)}, of which {ByteSize.Format(report.FreeMemoryBytes ?? 0)} are free.");
         var table = Tables.Create(["", .. report.Policies.Select(plan => ">" + plan.Policy)]);

@@ -43,7 +43,7 @@ internal static class RunCommand
             bool isCancelled = await GenerateAsync(terminal, session, ids, options, bar, asJson, cancellation);
             var result = session.LastResult!;
             if (asJson)
-                ConsoleJson.Write(terminal.Out, Describe(loaded.Context.Info, ids, result));
+                ConsoleJson.Write(terminal.Out, Describe(loaded.Context, ids, result));
             else if (terminal.ShowsProgress)
                 ShowFigures(terminal.Error, result);
             return isCancelled ? ExitCode.Cancelled : ExitCode.Success;
@@ -80,9 +80,9 @@ internal static class RunCommand
         return false;
     }
 
-    private static RunReport Describe(ContextInfo machine, int[] ids, GenerationResult result) => new(
-        MachineOptions.Word(machine.Backend),
-        machine.Device,
+    private static RunReport Describe(ComputeContext context, int[] ids, GenerationResult result) => new(
+        MachineOptions.Word(context.Info.Backend),
+        context.Info.Device,
         ids,
         [.. result.Ids],
         result.Text,
@@ -90,6 +90,7 @@ internal static class RunCommand
         result.PromptTokensPerSecond,
         result.DecodeTokensPerSecond,
         ProcessMemory.PeakResidentBytes,
+        context.CuBlasBytes is > 0 and var bytes ? bytes : null,
         new CacheBytes(result.Cache.FastBytes, result.Cache.SlowBytes),
         new StepCounts(
             result.Steps.Steps,

@@ -25,6 +25,7 @@ internal sealed record PlanReport(
 /// <param name="SlowBytes">The largest size of the slow home.</param>
 /// <param name="WeightsBytes">The model's weights, which no budget counts.</param>
 /// <param name="ActivationsBytes">What a forward writes between its kernels.</param>
+/// <param name="CublasBytes">What cuBLAS takes for products of prompts; absent where they are the library's own.</param>
 /// <param name="FastMinimumBytes">The smallest --fast-budget that this policy can work with.</param>
 /// <param name="KeysBytes">Keys in fast memory.</param>
 /// <param name="ValuesBytes">Values, or their sketch, in fast memory.</param>
@@ -38,6 +39,7 @@ internal sealed record PolicyPlan(
     long SlowBytes,
     long WeightsBytes,
     long ActivationsBytes,
+    long? CublasBytes,
     long FastMinimumBytes,
     long KeysBytes,
     long ValuesBytes,

@@ -10,6 +10,7 @@ namespace KCacheNative.Console.Output;
 /// <param name="PromptTokensPerSecond">Prompt tokens by the time from the start of the prompt to its last logits.</param>
 /// <param name="DecodeTokensPerSecond">Decode steps by the time they took together; 0 if there was none.</param>
 /// <param name="PeakRssBytes">Largest resident memory of the process so far, mapped weights included.</param>
+/// <param name="CublasBytes">Device memory that cuBLAS was given; absent where it is not used.</param>
 /// <param name="Cache">Bytes of the cache.</param>
 /// <param name="Steps">What the decode steps did.</param>
 internal sealed record RunReport(
@@ -22,6 +23,7 @@ internal sealed record RunReport(
     double PromptTokensPerSecond,
     double DecodeTokensPerSecond,
     long PeakRssBytes,
+    long? CublasBytes,
     CacheBytes Cache,
     StepCounts Steps);
 

@@ -7,12 +7,14 @@ namespace KCacheNative.Engine;
 /// <summary>The memory that a model and a cache need, before either is loaded.</summary>
 /// <param name="WeightsBytes">Weights: mapped from the file on the CPU, so the system can drop and reread them.</param>
 /// <param name="ActivationsBytes">What a forward writes between its kernels. Scoring a text takes up to 16 MiB more.</param>
+/// <param name="CuBlasBytes">What cuBLAS takes for products of prompts; 0 where they are the library's own. Scoring a text can raise it to
+/// 96 MiB.</param>
 /// <param name="Cache">The cache, per home.</param>
 /// <param name="Options">The context and prompt window that were planned with.</param>
-public sealed record MemoryPlan(long WeightsBytes, long ActivationsBytes, CacheMemory Cache, CacheOptions Options)
+public sealed record MemoryPlan(long WeightsBytes, long ActivationsBytes, long CuBlasBytes, CacheMemory Cache, CacheOptions Options)
 {
     /// <summary>All of the fast home, weights included.</summary>
-    public long FastBytes => WeightsBytes + ActivationsBytes + Cache.FastBytes;
+    public long FastBytes => WeightsBytes + ActivationsBytes + CuBlasBytes + Cache.FastBytes;
 
     /// <summary>Plans; reads descriptions, not weights.</summary>
     /// <param name="file">The model.</param>
@@ -27,8 +29,13 @@ public sealed record MemoryPlan(long WeightsBytes, long ActivationsBytes, CacheM
         var config = ModelConfig.FromGguf(file);
         var resolved = config.CacheShape.Resolve(options ?? new CacheOptions());
         using var own = context is null ? new ComputeContext() : null;
-        var cache = KvCache.Plan(context ?? own!, config.CacheShape, policy, resolved);
+        context ??= own!;
+        var cache = KvCache.Plan(context, config.CacheShape, policy, resolved);
         return new MemoryPlan(
-            ModelWeights.Bytes(file), ModelActivations.Bytes(config, resolved.BatchTokens, resolved.Sequences), cache, resolved);
+            ModelWeights.Bytes(file),
+            ModelActivations.Bytes(config, resolved.BatchTokens, resolved.Sequences),
+            context.FindsCuBlas ? LlamaModel.CuBlasBytes(config, resolved.BatchTokens, resolved.Sequences) : 0,
+            cache,
+            resolved);
     }
 }

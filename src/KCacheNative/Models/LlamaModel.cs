@@ -56,6 +56,8 @@ public sealed class LlamaModel : IDisposable
             _activations = new ModelActivations(context, Config, batchTokens, logitRows);
             int queries = Config.QueryHeads * Config.HeadDimension;
             context.Reserve(batchTokens, Math.Max(Math.Max(Config.Dimension, Config.FeedForwardDimension), queries));
+            if (CuBlasBytes(Config, batchTokens, logitRows) is > 0 and var bytes)
+                context.CuBlas?.Reserve(bytes);
         }
         catch
         {
@@ -127,6 +129,21 @@ public sealed class LlamaModel : IDisposable
                 copy.Cache.Rollback();
             throw;
         }
+    }
+
+    /// <summary>
+    /// What cuBLAS, where it is found, takes for forwards of so many tokens. The logits of a text that is scored can take more, up to the
+    /// limit of its scratch.
+    /// </summary>
+    internal static long CuBlasBytes(ModelConfig config, int batchTokens, int logitRows)
+    {
+        if (batchTokens < CuBlas.LeastTokens)
+            return 0;
+        int dim = config.Dimension, queries = config.QueryHeads * config.HeadDimension, keys = config.KeyValueHeads * config.HeadDimension;
+        long layers = CuBlas.Bytes(
+            (queries == keys ? 3 : 1, queries, dim), (2, keys, dim), (1, dim, queries), (2, config.FeedForwardDimension, dim),
+            (1, dim, config.FeedForwardDimension));
+        return logitRows < CuBlas.LeastTokens ? layers : Math.Max(layers, CuBlas.Bytes((1, config.VocabularySize, dim)));
     }
 
     /// <summary>Makes room for the logits of more sequences; those of the last forward are lost.</summary>

@@ -50,6 +50,28 @@ public sealed unsafe class ComputeContext : IDisposable
     /// <summary>The version of cuBLAS, such as 120400; 0 where it is not used.</summary>
     public int CuBlasVersion => CuBlas?.Version ?? 0;
 
+    /// <summary>Device memory that cuBLAS was given: its workspace and a scratch for weights; 0 where it is not used.</summary>
+    public long CuBlasBytes => _cuBlas?.TakenBytes ?? 0;
+
+    /// <summary>Whether cuBLAS would be used, without taking anything yet.</summary>
+    internal bool FindsCuBlas
+    {
+        get
+        {
+            if (HostSeesMemory || _cuBlasProblem is not null)
+                return false;
+            try
+            {
+                _ = CuBlasLoader.Handle;
+                return true;
+            }
+            catch (KCacheException)
+            {
+                return false;
+            }
+        }
+    }
+
     /// <summary>cuBLAS, looked for when it is first needed; null on the processor and where it is not found.</summary>
     internal CuBlas? CuBlas
     {

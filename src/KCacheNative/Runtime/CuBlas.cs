@@ -45,6 +45,9 @@ internal sealed unsafe class CuBlas : IDisposable
 
     internal long MostScratchBytes { get; set; } = DefaultScratchBytes;
 
+    /// <summary>Device memory of the workspace and of the weights' scratch.</summary>
+    internal long TakenBytes => WorkspaceBytes + (_scratch?.LengthBytes ?? 0);
+
     /// <summary>Its version, such as 120400.</summary>
     internal int Version
     {
@@ -71,6 +74,18 @@ internal sealed unsafe class CuBlas : IDisposable
 
         return true;
     }
+
+    /// <summary>What is taken for these products: how many weights are one batch, and the rows and columns of each.</summary>
+    internal static long Bytes(params ReadOnlySpan<(int Weights, int Rows, int Columns)> batches)
+    {
+        long scratch = 0;
+        foreach (var (weights, rows, columns) in batches)
+            scratch = Math.Max(scratch, (long)weights * PieceRows(weights, rows, columns, DefaultScratchBytes) * columns * sizeof(float));
+        return WorkspaceBytes + scratch;
+    }
+
+    /// <summary>Takes so much at once, so that no prompt takes more later.</summary>
+    internal void Reserve(long bytes) => Scratch((bytes - WorkspaceBytes) / sizeof(float));
 
     /// <summary>As <see cref="Ops.MatMul(ComputeContext, Tensor, ReadOnlySpan{MatMulOutput})"/>, of shapes that were checked.</summary>
     internal void MatMul(Tensor x, ReadOnlySpan<MatMulOutput> products)
@@ -110,7 +125,7 @@ internal sealed unsafe class CuBlas : IDisposable
     private void Multiply(Tensor x, ReadOnlySpan<MatMulOutput> batch)
     {
         int columns = x.Columns, rows = (int)batch[0].Weight.Rows;
-        int piece = (int)Math.Clamp(MostScratchBytes / sizeof(float) / batch.Length / columns, 1, rows);
+        int piece = PieceRows(batch.Length, rows, columns, MostScratchBytes);
         float* weights = Scratch((long)batch.Length * piece * columns);
         for (int first = 0; first < rows; first += piece)
         {
@@ -140,6 +155,9 @@ internal sealed unsafe class CuBlas : IDisposable
             }
         }
     }
+
+    private static int PieceRows(int weights, int rows, int columns, long mostBytes) =>
+        (int)Math.Clamp(mostBytes / sizeof(float) / weights / columns, 1, rows);
 
     private float* Scratch(long floats)
     {

@@ -3,6 +3,8 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using KCacheNative.Console;
+using KCacheNative.Formats;
+using KCacheNative.Models;
 
 namespace KCacheNative.Tests.Console;
 
@@ -101,6 +103,45 @@ public class SimulatedDeviceTests
     }
 
     [Test]
+    public void ThePlanCountsWhatCuBlasTakesAndARunTakesThat()
+    {
+        using var file = GgufFile.Open(TestEnvironment.DemoModelPath);
+        var config = ModelConfig.FromGguf(file);
+        string library = TestEnvironment.SimulatedLibrary;
+        string[] cache = ["--policy", "full", "--context", "256"];
+        string[] plan = ["plan", "demo", .. cache], run = ["run", "demo", "-p", Prompt, "-n", "1", .. cache, "--json"];
+        JsonElement Planned(string? cuBlas) => JsonDocument.Parse(Call(library, cuBlas, [.. plan, "--json"]).Output).RootElement.GetProperty("policies")[0];
+        JsonElement Taken(string? cuBlas) => JsonDocument.Parse(Call(library, cuBlas, run).Output).RootElement;
+
+        long planned = Planned(library).GetProperty("cublas_bytes").GetInt64();
+        // a workspace, and gate and up in floats, which are one batch
+        Assert.That(planned, Is.EqualTo((32L << 20) + (2L * config.FeedForwardDimension * config.Dimension * sizeof(float))));
+        Assert.That(Taken(library).GetProperty("cublas_bytes").GetInt64(), Is.EqualTo(planned));
+        Assert.That(Call(library, library, plan).Output, Does.Match(@"activations .* and\s+cuBLAS\s+[0-9.]+ MiB\s+besides"));
+
+        string nowhere = "/nowhere/libcublas.so";
+        Assert.That(Planned(nowhere).TryGetProperty("cublas_bytes", out _), Is.False);
+        Assert.That(Taken(nowhere).TryGetProperty("cublas_bytes", out _), Is.False);
+        Assert.That(Call(library, nowhere, plan).Output, Does.Not.Contain("cuBLAS"));
+    }
+
+    // the one model that people use; a token takes seconds here
+    [Test]
+    public void SmolModelGivesTheTokensOfTheCpu()
+    {
+        string[] run =
+        [
+            "run", TestEnvironment.SmolModelPath, "-p", Prompt, "-n", "3", "--ignore-eos", "--temperature", "0", "--json",
+            "--policy", "sketch", "--keep", "8", "--recent", "8",
+        ];
+        int[] found = Ids(Call(TestEnvironment.SimulatedLibrary, TestEnvironment.SimulatedLibrary, run));
+        int[] expected = Ids(Call(null, null, run));
+
+        Assert.That(expected, Has.Length.EqualTo(3));
+        Assert.That(found, Is.EqualTo(expected));
+    }
+
+    [Test]
     public void ADeviceThatIsNotThereIsRefused()
     {
         var (code, _, error) = Call(TestEnvironment.SimulatedLibrary, null, "run", "demo", "-p", "x", "--backend", "cuda", "--device", "3");
@@ -115,16 +156,21 @@ public class SimulatedDeviceTests
     private static int[] Generate(string policy, string? library, out int launchedGraphs, bool byCuBlas = false, bool graphs = true)
     {
         string[] policyWords = policy.Split(' ');
-        var (code, output, error) = Call(
+        var result = Call(
             library,
             byCuBlas ? library : null,
             graphs,
             ["run", "demo", "-p", Prompt, "-n", "64", "--ignore-eos", "--temperature", "0", "--json", .. policyWords]);
-        Assert.That(code, Is.Zero, error);
-        var launched = Regex.Match(error, @"^simt: (\d+) graphs launched", RegexOptions.Multiline);
+        var launched = Regex.Match(result.Error, @"^simt: (\d+) graphs launched", RegexOptions.Multiline);
         launchedGraphs = launched.Success ? int.Parse(launched.Groups[1].Value, CultureInfo.InvariantCulture) : 0;
         Assert.That(launched.Success, Is.EqualTo(library is not null));
-        using var report = JsonDocument.Parse(output);
+        return Ids(result);
+    }
+
+    private static int[] Ids((int Code, string Output, string Error) call)
+    {
+        Assert.That(call.Code, Is.Zero, call.Error);
+        using var report = JsonDocument.Parse(call.Output);
         return [.. report.RootElement.GetProperty("ids").EnumerateArray().Select(id => id.GetInt32())];
     }
 

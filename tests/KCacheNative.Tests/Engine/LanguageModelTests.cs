@@ -54,7 +54,7 @@ public class LanguageModelTests
         // Whether a context counts wrapped files and its own scratch is its affair; activations are the least.
         Assert.That(
             plan.ActivationsBytes, Is.LessThanOrEqualTo(taken).And.GreaterThan(plan.Options.BatchTokens * 4L * _model.Config.Dimension));
-        Assert.That(plan.FastBytes, Is.EqualTo(plan.WeightsBytes + plan.ActivationsBytes + plan.Cache.FastBytes));
+        Assert.That(plan.FastBytes, Is.EqualTo(plan.WeightsBytes + plan.ActivationsBytes + plan.CuBlasBytes + plan.Cache.FastBytes));
     }
 
     [Test]
