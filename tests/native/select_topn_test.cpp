@@ -164,9 +164,14 @@ void groups_and_unions(const kc::Kernels* kernels) {
     std::mt19937 random(5);
     for (const int group : {2, 3, 7}) {
         for (const int n : {40, 129, 2000}) {
-            for (const int select : {KC_SELECT_GROUP, KC_SELECT_UNION}) {
+            for (const auto& [select, kind] :
+                 {std::pair{KC_SELECT_GROUP, Kind::random}, std::pair{KC_SELECT_GROUP, Kind::with_nan},
+                  std::pair{KC_SELECT_GROUP, Kind::one_page}, std::pair{KC_SELECT_UNION, Kind::random}}) {
                 std::vector<std::vector<float>> weights;
-                for (int h = 0; h < 2 * group; ++h) weights.push_back(make_weights(random, n, Kind::random));
+                // Where one head of a group has a number and another NaN, the sum is NaN.
+                for (int h = 0; h < 2 * group; ++h) {
+                    weights.push_back(make_weights(random, n, h % group == 1 ? Kind::random : kind));
+                }
                 StepOptions options;
                 options.n_keep = options.n_keep_max = 25;
                 options.select = select;
@@ -189,9 +194,10 @@ void groups_and_unions(const kc::Kernels* kernels) {
                         }
                         std::vector<int> order;
                         for (int i = options.n_sink; i < n - options.n_recent; ++i) order.push_back(i);
-                        std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-                            return sums[static_cast<size_t>(a)] > sums[static_cast<size_t>(b)];
-                        });
+                        const auto value = [&](int i) {
+                            return std::isnan(sums[static_cast<size_t>(i)]) ? -1. : sums[static_cast<size_t>(i)];
+                        };
+                        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return value(a) > value(b); });
                         for (size_t i = 0; select == KC_SELECT_GROUP && i < 25 && i < order.size(); ++i)
                             expected.insert(order[i]);
                         CHECK(selected.kept(kv) == expected,

@@ -67,10 +67,8 @@ uint64_t Selection::forced_of(int64_t page) const {
 void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) {
     const int64_t stride = params.wave->token_stride;
     kernels.select_topn.group_sums(weights + head * stride + begin * kPageTokens, stride, scratch.factors + head,
-                                   n_heads, end - begin, scratch.sums + begin * kPageTokens, scratch.maxima + begin * 4,
-                                   scratch.page_sums + head * n_pages() + begin,
-                                   scratch.page_squares + head * n_pages() + begin, n_pages());
-    std::fill(scratch.is_stale + begin, scratch.is_stale + end, uint8_t{1});
+                                   n_heads, end - begin, scratch.sums + begin * kPageTokens,
+                                   scratch.maxima + begin * 4);
 }
 
 void Selection::mask(int64_t begin, int64_t end) {
@@ -125,21 +123,22 @@ int64_t Selection::best(int64_t n) {
     return keep_best(n, collect(0, n_pages(), bound, 0), bound);
 }
 
-void Selection::keep_reaching(int64_t begin, int64_t end) {
+void Selection::keep_reaching(int64_t span) {
+    const int64_t begin = span * kSpanPages, end = std::min<int64_t>(n_pages(), begin + kSpanPages);
     const int64_t at = begin * kPageTokens;
     const int64_t n_found = collect(begin, end, *scratch.bound, at);
-    scratch.n_found[begin / kSpanPages] = static_cast<int32_t>(n_found);
+    rest_of(span).n_found = static_cast<int32_t>(n_found);
     for (int64_t page = begin; page < end; ++page) scratch.kept[page] = forced_of(page);
     for (int64_t i = at; i < at + n_found; ++i) {
         scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
     }
-    refresh(begin, end);
+    sum_outside(span);
 }
 
 int64_t Selection::keep_best_reaching(int64_t n) {
     int64_t n_found = 0;
-    for (int64_t page = 0; page < n_pages(); page += kSpanPages) {
-        const int64_t from = page * kPageTokens, n_here = scratch.n_found[page / kSpanPages];
+    for (int64_t span = 0; span < n_spans(); ++span) {
+        const int64_t from = span * kSpanTokens, n_here = rest_of(span).n_found;
         std::copy_n(scratch.tokens + from, n_here, scratch.tokens + n_found);
         std::copy_n(scratch.weights + from, n_here, scratch.weights + n_found);
         n_found += n_here;
@@ -147,38 +146,41 @@ int64_t Selection::keep_best_reaching(int64_t n) {
     const int64_t n_best = keep_best(n, n_found, *scratch.bound);
     // What reached the bound and is not among the best lies outside after all.
     for (int64_t i = n_best; i < n_found; ++i) {
-        const int64_t token = scratch.tokens[i], page = token / kPageTokens;
-        scratch.kept[page] &= ~(uint64_t{1} << token % kPageTokens);
+        const int64_t token = scratch.tokens[i];
+        scratch.kept[token / kPageTokens] &= ~(uint64_t{1} << token % kPageTokens);
+        SpanRest& rest = rest_of(token / kSpanTokens);
         for (int64_t h = 0; h < group; ++h) {
-            const float weight = weights[h * params.wave->token_stride + token];
-            scratch.page_sums[h * n_pages() + page] += weight;
-            scratch.page_squares[h * n_pages() + page] += weight * weight;
+            const double weight = weights[h * params.wave->token_stride + token];
+            rest.sums()[h] += weight;
+            rest.squares(group)[h] += weight * weight;
         }
     }
     return n_best;
 }
 
-void Selection::refresh(int64_t begin, int64_t end) {
-    for (int64_t page = begin; page < end; ++page) {
-        if (scratch.is_stale[page] == 0) continue;
-        scratch.is_stale[page] = 0;
-        if (scratch.kept[page] == 0) continue;
-        for (int64_t h = 0; h < group; ++h) {
-            kernels.attention_score.sums(weights + h * params.wave->token_stride + page * kPageTokens,
-                                         ~scratch.kept[page], scratch.page_sums + h * n_pages() + page,
-                                         scratch.page_squares + h * n_pages() + page);
-        }
+void Selection::sum_outside(int64_t span) {
+    const int64_t begin = span * kSpanPages, n = std::min<int64_t>(n_pages() - begin, kSpanPages);
+    SpanRest& rest = rest_of(span);
+    rest.is_stale = 0;
+    for (int64_t h = 0; h < group; ++h) {
+        float sum, squares;
+        kernels.select_topn.outside(weights + h * params.wave->token_stride + begin * kPageTokens, scratch.kept + begin,
+                                    n, &sum, &squares);
+        rest.sums()[h] = sum;
+        rest.squares(group)[h] = squares;
     }
 }
 
 bool Selection::measure() {
-    refresh(0, n_pages());
+    for (int64_t span = 0; span < n_spans(); ++span) {
+        if (rest_of(span).is_stale != 0) sum_outside(span);
+    }
     bool kept = true;
     for (int64_t h = 0; h < group; ++h) {
         double sum = 0., squares = 0.;
-        for (int64_t page = 0; page < n_pages(); ++page) {
-            sum += scratch.page_sums[h * n_pages() + page];
-            squares += scratch.page_squares[h * n_pages() + page];
+        for (int64_t span = 0; span < n_spans(); ++span) {
+            sum += rest_of(span).sums()[h];
+            squares += rest_of(span).squares(group)[h];
         }
         scratch.rest[h] = sum * scratch.factors[h];
         scratch.rest_squares[h] = squares * scratch.factors[h] * scratch.factors[h];
@@ -213,7 +215,7 @@ bool Selection::grow(int64_t n_more) {
         for (int64_t i = 0; i < n; ++i) {
             const int32_t token = scratch.tokens[i];
             scratch.kept[token / kPageTokens] |= uint64_t{1} << token % kPageTokens;
-            scratch.is_stale[token / kPageTokens] = 1;
+            rest_of(token / kSpanTokens).is_stale = 1;
             --n_more;
             for (int64_t h = 0; h < group; ++h) {
                 const double w =

@@ -6,6 +6,19 @@
 
 namespace kc {
 
+// What whoever works on a span leaves to the list. Behind it, for every head of the group, the sums of its weights
+// outside and of their squares. On lines of its own: a line that two cores write takes longer than the work on a span.
+struct SpanRest {
+    int32_t n_found;   // candidates
+    int32_t is_stale;  // the sums do not know all that is kept
+
+    static int64_t stride_bytes(int64_t group) {
+        return round_up(static_cast<int64_t>(sizeof(SpanRest)) + group * 2 * static_cast<int64_t>(sizeof(double)), 64);
+    }
+    double* sums() { return reinterpret_cast<double*>(this + 1); }
+    double* squares(int64_t group) { return sums() + group; }
+};
+
 // The scratch of one list, carved. A bit of a page's word is a token.
 struct SelectScratch {
     float* sums;           // [tokens], the group's weights or those of one head
@@ -14,11 +27,8 @@ struct SelectScratch {
     int32_t* tokens;       // [tokens], of the same
     uint64_t* kept;        // [pages]
     uint64_t* chosen;      // [pages], among the best of a head
-    uint8_t* is_stale;     // [pages]: its sums outside do not know all that is kept
-    int32_t* n_found;      // [spans], the candidates that were found in each
+    uint8_t* spans;        // [spans], SpanRest
     float* bound;          // that the best reach
-    float* page_sums;      // [group, pages]: of the weights outside
-    float* page_squares;   // [group, pages]
     float* factors;        // [group]: 1 / mass
     double* rest;          // [group]: the sum outside, as it shrinks
     double* rest_squares;  // [group]
@@ -37,11 +47,8 @@ struct SelectScratch {
         s->tokens = reinterpret_cast<int32_t*>(take(n_tokens * 4));
         s->kept = reinterpret_cast<uint64_t*>(take(n_pages * 8));
         s->chosen = reinterpret_cast<uint64_t*>(take(n_pages * 8));
-        s->is_stale = take(n_pages);
-        s->n_found = reinterpret_cast<int32_t*>(take(ceil_div(n_pages, kSpanPages) * 4));
+        s->spans = take(ceil_div(n_pages, kSpanPages) * SpanRest::stride_bytes(group));
         s->bound = reinterpret_cast<float*>(take(4));
-        s->page_sums = reinterpret_cast<float*>(take(group * n_pages * 4));
-        s->page_squares = reinterpret_cast<float*>(take(group * n_pages * 4));
         s->factors = reinterpret_cast<float*>(take(group * 4));
         s->rest = reinterpret_cast<double*>(take(group * 8));
         s->rest_squares = reinterpret_cast<double*>(take(group * 8));
@@ -69,8 +76,11 @@ struct Selection {
     // Tokens of a page that may still be chosen; that are kept without a choice.
     uint64_t candidates_of(int64_t page) const;
     uint64_t forced_of(int64_t page) const;
-    // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end), and the sums
-    // of all their weights.
+    int64_t n_spans() const { return ceil_div(n_pages(), kSpanPages); }
+    SpanRest& rest_of(int64_t span) const {
+        return *reinterpret_cast<SpanRest*>(scratch.spans + span * SpanRest::stride_bytes(group));
+    }
+    // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end).
     void rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end);
     // The maxima of the candidates alone, in pages [begin, end).
     void mask(int64_t begin, int64_t end);
@@ -83,12 +93,12 @@ struct Selection {
     int64_t keep_best(int64_t n, int64_t n_found, float bound);
     // The n best candidates to the front of scratch.tokens, ascending; returns how many there were.
     int64_t best(int64_t n);
-    // Keeps those of pages [begin, end) that reach the bound, as if all of them were chosen, and what is forced.
-    void keep_reaching(int64_t begin, int64_t end);
+    // Keeps those of a span that reach the bound, as if all of them were chosen, and what is forced.
+    void keep_reaching(int64_t span);
     // Keeps the n best of these alone; returns how many there were.
     int64_t keep_best_reaching(int64_t n);
-    // The sums outside of pages [begin, end), from what is kept now.
-    void refresh(int64_t begin, int64_t end);
+    // The sums outside of a span, from what is kept now.
+    void sum_outside(int64_t span);
     // Reports tail and error; returns whether every head keeps the bounds.
     bool measure();
     // Whether the bounds may hold by the running sums, which are a little off: `measure` decides.

@@ -44,14 +44,13 @@ struct Choice {
                 params.tail + head,
                 params.error + head};
     }
-    // work(selection, first page, last page) for every span of lists [first, first + n).
+    // work(selection, span) for every span of lists [first, first + n).
     template <class Work>
     void over_spans(int64_t n, Work&& work) const {
         lists.over_spans(context.pool, first, n, [&](int64_t list, int64_t span) {
             SelectScratch scratch = scratch_of(list);
             Selection selection = selection_of(list, scratch);
-            const int64_t page = span * kSpanPages;
-            work(selection, page, std::min<int64_t>(selection.n_pages(), page + kSpanPages));
+            work(selection, span);
         });
     }
     // work(list) for lists [first, first + n).
@@ -78,7 +77,8 @@ void Choice::begin(int64_t list) const {
 // The n_keep best by the group's weights, sinks and recent ones. Whoever made the weights of a span looks through them
 // for what reaches a bound; only what was found goes from core to core.
 void Choice::choose_by_group(int64_t n) const {
-    over_spans(n, [](Selection& s, int64_t begin, int64_t end) {
+    over_spans(n, [](Selection& s, int64_t span) {
+        const int64_t begin = span * kSpanPages, end = std::min<int64_t>(s.n_pages(), begin + kSpanPages);
         s.rank(0, s.group, begin, end);
         std::fill(s.scratch.kept + begin, s.scratch.kept + end, uint64_t{0});
         s.mask(begin, end);
@@ -87,7 +87,7 @@ void Choice::choose_by_group(int64_t n) const {
         SelectScratch scratch = scratch_of(list);
         *scratch.bound = selection_of(list, scratch).find_bound(params.n_keep);
     });
-    over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.keep_reaching(begin, end); });
+    over_spans(n, [](Selection& s, int64_t span) { s.keep_reaching(span); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
@@ -114,7 +114,7 @@ void Choice::choose_by_head(int64_t n) const {
             scratch.kept[page] = scratch.chosen[page] | selection.forced_of(page);
         }
     });
-    over_spans(n, [](Selection& s, int64_t begin, int64_t end) { s.refresh(begin, end); });
+    over_spans(n, [](Selection& s, int64_t span) { s.sum_outside(span); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);

@@ -3,7 +3,7 @@
 // Mapping:  piece = (query, KV head, span) to rank and to sum up what is left, as attention_score's, so that weights
 // stay
 //           with one core; piece = (query, KV head) to choose: maxima of 16 tokens give a bound that few tokens reach.
-// Traffic:  per query and KV head, tokens * (4 * group + 5) bytes, mostly in cache.
+// Traffic:  per query and KV head, tokens * (8 * group + 5) bytes, mostly in cache.
 // Numerics: exact choice, ties to the lower token, NaN last; tail and error are sums over the tokens outside.
 #pragma once
 
@@ -17,16 +17,16 @@ namespace kc {
 struct SelectTopnBodies {
     // sums[i] = sum over h of weights[h, i] * factors[h], -1 where that is NaN; sums [n_pages, 64].
     // maxima[page, c] = the largest of its sums congruent to c modulo 4.
-    // page_sums[h * page_stride + page], page_squares the same: of all weights, and of their squares.
     void (*group_sums)(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
-                       int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares,
-                       int64_t page_stride);
+                       int64_t n_pages, float* sums, float* maxima);
     // maxima[c] of one page as above, of the tokens in `candidates` alone; -2 where there are none.
     void (*maxima)(const float* sums, uint64_t candidates, float* maxima);
     // How many values [n] are at least `bound`; n a multiple of 16.
     int64_t (*count_at_least)(const float* values, int64_t n, float bound);
     // Which of one page's are.
     uint64_t (*at_least)(const float* sums, float bound);
+    // The sum of the weights [n_pages, 64] of one head without a bit in kept [n_pages], and of their squares.
+    void (*outside)(const float* weights, const uint64_t* kept, int64_t n_pages, float* sum, float* squares);
 };
 
 }  // namespace kc

@@ -1,21 +1,14 @@
 // Bodies of select_topn.h.
 
 void select_topn_group_sums(const float* weights, int64_t weight_stride, const float* factors, int64_t n_heads,
-                            int64_t n_pages, float* sums, float* maxima, float* page_sums, float* page_squares,
-                            int64_t page_stride) {
+                            int64_t n_pages, float* sums, float* maxima) {
     for (int64_t page = 0; page < n_pages; ++page, weights += 64, sums += 64) {
         VecF sum[kBlockVectors];
         for (int v = 0; v < kBlockVectors; ++v) sum[v] = splat(0.f);
         for (int64_t h = 0; h < n_heads; ++h) {
-            VecF total = splat(0.f), total_squares = splat(0.f);
             for (int v = 0; v < kBlockVectors; ++v) {
-                const VecF w = load(weights + h * weight_stride + v * kLanes);
-                sum[v] = fma(w, splat(factors[h]), sum[v]);
-                total = add(total, w);
-                total_squares = fma(w, w, total_squares);
+                sum[v] = fma(load(weights + h * weight_stride + v * kLanes), splat(factors[h]), sum[v]);
             }
-            page_sums[h * page_stride + page] = reduce_add(total);
-            page_squares[h * page_stride + page] = reduce_add(total_squares);
         }
         VecF largest = splat(-1.f);
         for (int v = 0; v < kBlockVectors; ++v) {
@@ -49,5 +42,23 @@ uint64_t select_topn_at_least(const float* sums, float bound) {
     return reach;
 }
 
+void select_topn_outside(const float* weights, const uint64_t* kept, int64_t n_pages, float* sum, float* squares) {
+    VecF sums[kBlockVectors], sums_of_squares[kBlockVectors];
+    for (int v = 0; v < kBlockVectors; ++v) sums[v] = sums_of_squares[v] = splat(0.f);
+    for (int64_t page = 0; page < n_pages; ++page, weights += 64) {
+        for (int v = 0; v < kBlockVectors; ++v) {
+            const VecF w = choose(~kept[page] >> (v * kLanes), load(weights + v * kLanes), splat(0.f));
+            sums[v] = add(sums[v], w);
+            sums_of_squares[v] = fma(w, w, sums_of_squares[v]);
+        }
+    }
+    for (int v = 1; v < kBlockVectors; ++v) {
+        sums[0] = add(sums[0], sums[v]);
+        sums_of_squares[0] = add(sums_of_squares[0], sums_of_squares[v]);
+    }
+    *sum = reduce_add(sums[0]);
+    *squares = reduce_add(sums_of_squares[0]);
+}
+
 constexpr SelectTopnBodies select_topn_bodies = {select_topn_group_sums, select_topn_maxima, select_topn_count_at_least,
-                                                 select_topn_at_least};
+                                                 select_topn_at_least, select_topn_outside};
