@@ -292,7 +292,8 @@ typedef struct kc_select_topn_params {
     int32_t* n_kept;     /* [n_queries, n_kv_heads] */
     int32_t* n_selected; /* [n_queries, n_kv_heads]: of these, neither sinks nor recent */
     float* tail;         /* [n_queries, n_q_heads]: sum of the weights outside, divided by mass */
-    float* error;        /* [n_queries, n_q_heads]: root of the sum of their squares, divided by mass */
+    float* error;        /* [n_queries, n_q_heads]: root of the sum of their squares, divided by mass. Both NULL: not
+                            wanted, which saves a pass; only where max_tail and max_error are 0 */
     int32_t* missed;     /* [n_queries, n_kv_heads]: 1 where a bound was not kept */
 } kc_select_topn_params;
 

@@ -243,7 +243,7 @@ __global__ void __launch_bounds__(kThreads) select_list(Select a) {
         n_selected += n_here;
         if (chosen || (i < n_sink) || (i >= recent && i < n_visible)) list.marks[i] = kKept;
     }
-    const bool held = list.grow(a.n_keep_max - n_selected, a.tail + head, a.error + head);
+    const bool held = a.tail == nullptr || list.grow(a.n_keep_max - n_selected, a.tail + head, a.error + head);
 
     int n_kept = 0;
     __syncthreads();

@@ -20,6 +20,7 @@ struct StepOptions {
     int n_hot = 0;
     int visible_from = 0;
     bool staging = true;
+    bool measured = true;  // select reports tail and error
 };
 
 class DecodeStep {
@@ -96,8 +97,8 @@ class DecodeStep {
         params.kept = kept.data();
         params.n_kept = n_kept.data();
         params.n_selected = n_selected.data();
-        params.tail = tail.data();
-        params.error = error.data();
+        params.tail = options.measured ? tail.data() : nullptr;
+        params.error = options.measured ? error.data() : nullptr;
         params.missed = missed.data();
         kc::select_topn(context, params);
     }

@@ -23,7 +23,16 @@ struct Selected {
             for (const float w : weights[h]) mass += std::isnan(w) ? 0 : w;
             step.mass[h] = static_cast<float>(mass);
         }
+        if (options.max_tail == 0.f && options.max_error == 0.f) {
+            step.options.measured = false;
+            step.select(context);
+            CHECK(std::isnan(step.tail[0]) && std::isnan(step.error[0]), "nothing was asked for");
+        }
+        const std::vector<int32_t> kept_unmeasured = step.kept;
+        step.options.measured = true;
         step.select(context);
+        CHECK(step.options.max_tail != 0.f || step.options.max_error != 0.f || step.kept == kept_unmeasured,
+              "the choice depends on what is reported of it");
     }
     std::set<int> kept(int kv_head) const {
         const int32_t* list = step.kept_of(0, kv_head);

@@ -106,8 +106,9 @@ kc_status kc_select_topn(kc_context* context, const kc_select_topn_params* param
         check_pointer(params->kept, "params->kept");
         check_pointer(params->n_kept, "params->n_kept");
         check_pointer(params->n_selected, "params->n_selected");
-        check_pointer(params->tail, "params->tail");
-        check_pointer(params->error, "params->error");
+        const bool bounded = params->max_tail > 0.f || params->max_error > 0.f;
+        if (bounded || params->error != nullptr) check_pointer(params->tail, "params->tail");
+        if (bounded || params->tail != nullptr) check_pointer(params->error, "params->error");
         check_pointer(params->missed, "params->missed");
         context->backend.select_topn(context->backend.self, *params);
     });

@@ -36,8 +36,10 @@ void select(WaveCall& call) {
     params.kept = memory.kept;
     params.n_kept = memory.n_kept;
     params.n_selected = memory.n_selected;
-    params.tail = memory.tail;
-    params.error = memory.error;
+    // What is sketched tells both when it is mixed.
+    const bool told_later = shape.mix_mode == KC_MIX_SKETCHED && !shape.grows;
+    params.tail = told_later ? nullptr : memory.tail;
+    params.error = told_later ? nullptr : memory.error;
     params.missed = memory.missed;
     call.backend.select_topn(call.backend.self, params);
 }

@@ -48,8 +48,9 @@ struct Selected {
     std::vector<float> tail, error;
 };
 
+// measured: tail and error are asked for.
 Selected select(int32_t backend, const Case& c, int64_t stride, const std::vector<float>& weights,
-                const std::vector<float>& mass) {
+                const std::vector<float>& mass, bool measured = true) {
     const Context context(1, backend);
     const int32_t n_pages = (c.n_tokens + KC_PAGE_TOKENS - 1) / KC_PAGE_TOKENS;
     std::vector<kc_page_view> pages;
@@ -115,6 +116,14 @@ Selected select(int32_t backend, const Case& c, int64_t stride, const std::vecto
     params.tail = tail.data();
     params.error = error.data();
     params.missed = missed.data();
+    if (!measured) {
+        params.tail = nullptr;
+        CHECK(kc_select_topn(context.handle, &params) == KC_ERR_ARGUMENT, "an error without a tail");
+        params.error = nullptr;
+        params.max_tail = 0.1f;
+        CHECK(kc_select_topn(context.handle, &params) == KC_ERR_ARGUMENT, "a bound without a tail");
+        params.max_tail = 0.f;
+    }
     must(kc_select_topn(context.handle, &params), "kc_select_topn");
     kept.read(out.kept);
     n_kept.read(out.n_kept);
@@ -145,6 +154,12 @@ void compare(std::mt19937& random, const Case& c, Kind kind) {
     CHECK(a.n_kept == b.n_kept && a.n_selected == b.n_selected, name << ": " << a.n_kept[0] << " and " << b.n_kept[0]);
     CHECK(a.kept == b.kept, name);
     CHECK(a.missed == b.missed, name);
+    for (const int32_t backend : {KC_BACKEND_CPU, KC_BACKEND_CUDA}) {
+        if (c.max_tail > 0.f || c.max_error > 0.f) break;
+        const Selected unmeasured = select(backend, c, stride, weights, mass, false);
+        CHECK(unmeasured.kept == a.kept && unmeasured.missed == a.missed, name << ", not measured");
+        CHECK(std::isnan(unmeasured.tail[0]) && std::isnan(unmeasured.error[0]), name << ", not measured");
+    }
     if (kind == Kind::with_nan) return;
     for (size_t h = 0; h < a.tail.size(); ++h) {
         CHECK(std::abs(a.tail[h] - b.tail[h]) <= 1e-5f, name << ": tail " << a.tail[h] << " and " << b.tail[h]);

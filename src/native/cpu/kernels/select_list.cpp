@@ -132,7 +132,7 @@ void Selection::keep_reaching(int64_t span) {
     for (int64_t i = at; i < at + n_found; ++i) {
         scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
     }
-    sum_outside(span);
+    if (tail != nullptr) sum_outside(span);
 }
 
 int64_t Selection::keep_best_reaching(int64_t n) {
@@ -149,7 +149,7 @@ int64_t Selection::keep_best_reaching(int64_t n) {
         const int64_t token = scratch.tokens[i];
         scratch.kept[token / kPageTokens] &= ~(uint64_t{1} << token % kPageTokens);
         SpanRest& rest = rest_of(token / kSpanTokens);
-        for (int64_t h = 0; h < group; ++h) {
+        for (int64_t h = 0; tail != nullptr && h < group; ++h) {
             const double weight = weights[h * params.wave->token_stride + token];
             rest.sums()[h] += weight;
             rest.squares(group)[h] += weight * weight;
@@ -204,7 +204,7 @@ bool Selection::near_bounds() const {
 }
 
 bool Selection::grow(int64_t n_more) {
-    if (measure()) return true;
+    if (tail == nullptr || measure()) return true;
     if (params.select == KC_SELECT_UNION) rank(0, group, 0, n_pages());
     for (int64_t batch = 64; n_more > 0; batch *= 2) {
         const int64_t n = best(std::min(batch, n_more));

@@ -68,8 +68,8 @@ struct Selection {
     int64_t first;         // candidates are tokens [first, last)
     int64_t last;
     int64_t n_visible;
-    float* tail;   // [group]
-    float* error;  // [group]
+    float* tail;   // [group]; nullptr: what lies outside is not asked for
+    float* error;  // [group], likewise
 
     int64_t n_pages() const { return n_tokens / kPageTokens; }
 

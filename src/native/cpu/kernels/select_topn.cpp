@@ -41,8 +41,8 @@ struct Choice {
                 n_sink,
                 std::max<int64_t>(n_sink, view.n_visible - wave.n_recent),
                 view.n_visible,
-                params.tail + head,
-                params.error + head};
+                params.tail == nullptr ? nullptr : params.tail + head,
+                params.error == nullptr ? nullptr : params.error + head};
     }
     // work(selection, span) for every span of lists [first, first + n).
     template <class Work>
@@ -114,7 +114,9 @@ void Choice::choose_by_head(int64_t n) const {
             scratch.kept[page] = scratch.chosen[page] | selection.forced_of(page);
         }
     });
-    over_spans(n, [](Selection& s, int64_t span) { s.sum_outside(span); });
+    over_spans(n, [](Selection& s, int64_t span) {
+        if (s.tail != nullptr) s.sum_outside(span);
+    });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
