@@ -107,6 +107,10 @@ void Mix::mix_list(int64_t query, int64_t kv_head) const {
     for (int64_t span = 0; span * kSpanPages < n_pages; ++span) {
         mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
     }
+    finish_list(query, kv_head);
+}
+
+void Mix::finish_list(int64_t query, int64_t kv_head) const {
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; ++h) finish(query, h);
 }
 
@@ -164,8 +168,8 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   span_stride_of(layer),
                   static_cast<float*>(params.scratch)};
     const WaveLists lists{wave};
-    // So few rows that handing spans out would take longer.
-    constexpr int64_t kFewRows = 512;
+    // So few rows, or sums of spans to add up, that handing them out would take longer.
+    constexpr int64_t kFewRows = 512, kFinishFloats = 8192;
     if (params.kept != nullptr && params.mode != KC_MIX_SKETCHED && params.kept_stride <= kFewRows) {
         context.pool.run(lists.n(), 1, [&](int64_t begin, int64_t end, int) {
             for (int64_t list = begin; list < end; ++list) mix.mix_list(lists.query_of(list), lists.head_of(list));
@@ -188,9 +192,10 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
             mix.mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
         }
     }
-    for (int64_t query = 0; query < wave.n_queries; ++query) {
-        for (int64_t h = wave.kv_head_begin * mix.group; h < wave.kv_head_end * mix.group; ++h) mix.finish(query, h);
-    }
+    const int64_t list_floats = mix.group * mix.n_spans * mix.span_stride;
+    context.pool.run(lists.n(), std::max<int64_t>(1, kFinishFloats / list_floats), [&](int64_t begin, int64_t end, int) {
+        for (int64_t list = begin; list < end; ++list) mix.finish_list(lists.query_of(list), lists.head_of(list));
+    });
 }
 
 }  // namespace kc

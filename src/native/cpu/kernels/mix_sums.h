@@ -92,6 +92,7 @@ struct Mix {
                         uint64_t tokens, const Course& course, PackedRows& packed) const;
     PageSums add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const CodedPage* pages,
                         int64_t n_pages, const Course& course) const;
+    void finish_list(int64_t query, int64_t kv_head) const;
     void finish(int64_t query, int64_t q_head) const;
 };
 
