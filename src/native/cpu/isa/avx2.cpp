@@ -7,12 +7,14 @@
 
 #define KC_ISA Isa::avx2
 #define KC_ISA_NAME "avx2"
+#define KC_VNNI 0
 
 namespace kc::avx2 {
 namespace {
 
 #include "cpu/isa/simd_avx2.h"
 
+#include "cpu/isa/simd_bytes_avx2.h"
 #include "cpu/isa/simd_pairs_avx2.h"
 #include "cpu/isa/simd_transpose_avx2.h"
 

@@ -23,6 +23,7 @@ namespace {
 
 #include "cpu/isa/simd_avx512.h"
 
+#include "cpu/isa/simd_bytes_avx2.h"
 #include "cpu/isa/simd_pairs_avx512.h"
 #include "cpu/isa/simd_transpose_avx2.h"
 
