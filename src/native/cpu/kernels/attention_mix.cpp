@@ -193,9 +193,11 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
         }
     }
     const int64_t list_floats = mix.group * mix.n_spans * mix.span_stride;
-    context.pool.run(lists.n(), std::max<int64_t>(1, kFinishFloats / list_floats), [&](int64_t begin, int64_t end, int) {
-        for (int64_t list = begin; list < end; ++list) mix.finish_list(lists.query_of(list), lists.head_of(list));
-    });
+    context.pool.run(lists.n(), std::max<int64_t>(1, kFinishFloats / list_floats),
+                     [&](int64_t begin, int64_t end, int) {
+                         for (int64_t list = begin; list < end; ++list)
+                             mix.finish_list(lists.query_of(list), lists.head_of(list));
+                     });
 }
 
 }  // namespace kc
