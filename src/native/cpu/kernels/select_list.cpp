@@ -76,6 +76,9 @@ void Selection::mask(int64_t begin, int64_t end) {
         const uint64_t candidates = candidates_of(page);
         if (candidates == kWholePage) continue;
         kernels.select_topn.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
+        for (uint64_t others = ~candidates; others != 0; others &= others - 1) {
+            scratch.sums[page * kPageTokens + __builtin_ctzll(others)] = kNoCandidate;
+        }
     }
 }
 
@@ -84,8 +87,12 @@ float Selection::find_bound(int64_t n) {
     const int64_t n_maxima = round_up(n_pages() * 4, 16);
     std::fill(scratch.maxima + n_pages() * 4, scratch.maxima + n_maxima, kNoCandidate);
     if (n <= 0) return __builtin_inff();
-    if (kernels.select_topn.count_at_least(scratch.maxima, n_maxima, kLowest) <= n) return kLowest;
-    return bisect(kernels.select_topn, scratch.maxima, n_maxima, n, n / 4 + 4, kLowest).value;
+    // Where there are few of them beside n they tell little, and so few tokens are quickly counted themselves.
+    const bool few = kernels.select_topn.count_at_least(scratch.maxima, n_maxima, kLowest) <= 2 * n;
+    const float* values = few ? scratch.sums : scratch.maxima;
+    const int64_t n_values = few ? n_pages() * kPageTokens : n_maxima;
+    if (few && kernels.select_topn.count_at_least(values, n_values, kLowest) <= n) return kLowest;
+    return bisect(kernels.select_topn, values, n_values, n, n / 4 + 4, kLowest).value;
 }
 
 int64_t Selection::collect(int64_t begin, int64_t end, float bound, int64_t at) {

@@ -82,7 +82,7 @@ struct Selection {
     }
     // The weights by which the heads [head, head + n_heads) choose among the tokens of pages [begin, end).
     void rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end);
-    // The maxima of the candidates alone, in pages [begin, end).
+    // The maxima of the candidates alone, in pages [begin, end); the weights of others become kNoCandidate.
     void mask(int64_t begin, int64_t end);
     // What the n best candidates reach, and few others.
     float find_bound(int64_t n);
