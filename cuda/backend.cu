@@ -116,6 +116,7 @@ Backend make_cuda_backend(const kc_context_desc& desc) {
     };
 
     backend.spill_create = [](void* self, const char*) { return cuda::pinned_create(on(self)); };
+    backend.takes_slow_home = true;
     backend.spill_reserve = cuda::pinned_reserve;
     backend.spill_write = cuda::pinned_write;
     backend.spill_read = cuda::pinned_read;

@@ -81,6 +81,7 @@ kc_spill* pinned_create(Context& context) {
 
 void pinned_reserve(kc_spill* spill, uint64_t n_bytes) {
     Pinned& home = as_pinned(spill);
+    if (n_bytes <= home.reserved_bytes) return;
     home.owner.leave_record();
     if (n_bytes > static_cast<uint64_t>(kMostBytes)) {
         fail(KC_ERR_MEMORY, "the slow home is to hold %llu bytes, but holds at most %lld",

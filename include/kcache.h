@@ -212,7 +212,7 @@ typedef struct kc_memory {
     uint32_t size;
     uint32_t n_fast_exact_pages; /* pages of exact rows that have room in the fast home */
     uint64_t fast_bytes;         /* all of the fast home: the sum of the five below */
-    uint64_t slow_bytes;         /* largest size of the slow home */
+    uint64_t slow_bytes;         /* of the slow home: a file grows up to it, pinned memory is taken at once */
     uint64_t fast_minimum_bytes; /* the smallest fast_budget_bytes that create accepts */
     uint64_t keys_bytes;         /* keys in fast memory, first pages included */
     uint64_t values_bytes;       /* values or their sketch in fast memory, first pages included */
@@ -227,7 +227,7 @@ KC_API kc_status kc_cache_memory(kc_context* context, const kc_cache_desc* desc,
  * BUDGET, MEMORY, IO (spill_dir missing, not writable, or memory in disguise). */
 KC_API kc_status kc_cache_create(kc_context* context, const kc_cache_desc* desc, kc_cache** out);
 KC_API void kc_cache_destroy(kc_cache* cache);
-/* The memory that this cache holds: what kc_cache_memory said, with slow_bytes as grown so far. */
+/* The memory that this cache holds: what kc_cache_memory said, with slow_bytes as large as a file has grown so far. */
 KC_API kc_status kc_cache_usage(kc_cache* cache, kc_memory* out);
 
 /* ------------------------------------------------------------------------------------------------------ 6 sequences */

@@ -4,7 +4,7 @@ namespace KCacheNative.Runtime;
 
 /// <summary>Bytes of a cache.</summary>
 /// <param name="FastBytes">All of the fast home: the sum of the five parts below.</param>
-/// <param name="SlowBytes">Of the slow home: the largest size where planned, the size so far where in use.</param>
+/// <param name="SlowBytes">Of the slow home: the largest size where planned; where in use, a file's size so far, and all of pinned memory.</param>
 /// <param name="FastMinimumBytes">The smallest <see cref="CacheOptions.FastBudgetBytes"/> that would be accepted.</param>
 /// <param name="KeysBytes">Keys in fast memory.</param>
 /// <param name="ValuesBytes">Values or their sketch in fast memory.</param>

@@ -48,6 +48,10 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
             spill_ = backend.spill_create(backend.self, desc.spill_dir);
             spill_->context = &context;
             ++context.n_live_objects;
+            if (backend.takes_slow_home) {
+                backend.spill_reserve(spill_, memory.slow_bytes);
+                context.live_bytes += spill_->reserved_bytes;
+            }
         }
         memory_ = context.allocate(memory.fast_bytes);
         Arena arena(memory_);
@@ -78,6 +82,7 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
     } catch (...) {
         context.release(memory_, memory.fast_bytes);
         if (spill_) {
+            context.live_bytes -= spill_->reserved_bytes;
             backend.spill_destroy(spill_);
             --context.n_live_objects;
         }

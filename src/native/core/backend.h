@@ -26,7 +26,8 @@ struct Backend {
     void (*copy)(void* self, void* to, const void* from, uint64_t n_bytes);  // within the fast home
     void (*fill)(void* self, void* to, uint8_t value, uint64_t n_bytes);
 
-    // Slow home.
+    // Slow home. takes_slow_home: it is memory, all of which a cache takes when it is created; a file grows with use.
+    bool takes_slow_home;
     kc_spill* (*spill_create)(void* self, const char* dir);
     void (*spill_reserve)(kc_spill* spill, uint64_t n_bytes);
     // Writes and reads that may run side by side. Both may return while they are under way: fast memory that is written

@@ -64,7 +64,8 @@ struct Player {
                     return;
                 }
                 if (layer == 1 && trouble == Trouble::read) model.logits(n);
-                if (layer == 1 && trouble == Trouble::prompt_elsewhere) other->prompt(0, text(40, 5), 20);
+                if (layer == 1 && trouble == Trouble::prompt_elsewhere && other != nullptr)
+                    other->prompt(0, text(40, 5), 20);
                 model.layer(cache.handle, cache.shape, layer, n);
             }
             model.end(n);
