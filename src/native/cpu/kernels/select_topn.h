@@ -1,8 +1,7 @@
 // Purpose:  which tokens count exactly: sinks, recent ones, the n_keep best, and further ones until bounds hold.
 // Shapes:   weights [query, q_head, token] and their mass; per query and KV head an ascending list of tokens.
 // Mapping:  piece = (query, KV head, span) to rank and to sum up what is left, as attention_score's, so that weights
-// stay
-//           with one core; piece = (query, KV head) to choose: maxima of 16 tokens give a bound that few tokens reach.
+//           stay with one core; piece = (query, KV head) to choose: maxima of 16 tokens give a bound that few reach.
 // Traffic:  per query and KV head, tokens * (8 * group + 5) bytes, mostly in cache.
 // Numerics: exact choice, ties to the lower token, NaN last; tail and error are sums over the tokens outside.
 #pragma once
