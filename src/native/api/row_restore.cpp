@@ -38,19 +38,14 @@ kc_status kc_spill_create(kc_context* context, const char* dir, kc_spill** out) 
     return guard([&] {
         check_pointer(context, "context");
         check_pointer(out, "out");
-        kc_spill* spill = context->backend.spill_create(context->backend.self, dir);
-        spill->context = context;
-        ++context->n_live_objects;
-        *out = spill;
+        *out = context->create_spill(dir);
     });
 }
 
 kc_status kc_spill_reserve(kc_spill* spill, uint64_t n_bytes) {
     return guard([&] {
         check_pointer(spill, "spill");
-        const uint64_t before = spill->reserved_bytes;
-        spill->context->backend.spill_reserve(spill, n_bytes);
-        spill->context->live_bytes += spill->reserved_bytes - before;
+        spill->context->reserve(spill, n_bytes);
     });
 }
 
@@ -76,11 +71,7 @@ kc_status kc_spill_read(kc_spill* spill, uint64_t offset_bytes, void* data, uint
 }
 
 void kc_spill_destroy(kc_spill* spill) {
-    if (!spill) return;
-    kc_context* context = spill->context;
-    context->live_bytes -= spill->reserved_bytes;
-    --context->n_live_objects;
-    context->backend.spill_destroy(spill);
+    if (spill) spill->context->destroy(spill);
 }
 
 kc_status kc_hot_drop(kc_context* context, const kc_hot_store* hot, int32_t n_kv_heads, int32_t slot,

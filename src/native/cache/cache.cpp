@@ -45,13 +45,8 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
     if (desc.spill_dir) check_directory(desc.spill_dir);
     try {
         if (n_slots < most_slots(shape_)) {
-            spill_ = backend.spill_create(backend.self, desc.spill_dir);
-            spill_->context = &context;
-            ++context.n_live_objects;
-            if (backend.takes_slow_home) {
-                backend.spill_reserve(spill_, memory.slow_bytes);
-                context.live_bytes += spill_->reserved_bytes;
-            }
+            spill_ = context.create_spill(desc.spill_dir);
+            if (backend.takes_slow_home) context.reserve(spill_, memory.slow_bytes);
         }
         memory_ = context.allocate(memory.fast_bytes);
         Arena arena(memory_);
@@ -81,11 +76,7 @@ Cache::Cache(kc_context& context, const kc_cache_desc& desc)
         pool_ = std::make_unique<PagePool>(context, shape_, layout_, spill_);
     } catch (...) {
         context.release(memory_, memory.fast_bytes);
-        if (spill_) {
-            context.live_bytes -= spill_->reserved_bytes;
-            backend.spill_destroy(spill_);
-            --context.n_live_objects;
-        }
+        context.destroy(spill_);
         throw;
     }
     ++context.n_live_objects;
@@ -97,11 +88,7 @@ Cache::~Cache() {
         context_.backend.replay_forget(context_.backend.self, &layout_.layers[0].view);
     }
     context_.release(memory_, layout_.memory.fast_bytes);
-    if (spill_) {
-        context_.live_bytes -= spill_->reserved_bytes;
-        context_.backend.spill_destroy(spill_);
-        --context_.n_live_objects;
-    }
+    context_.destroy(spill_);
     --context_.n_live_objects;
 }
 

@@ -117,10 +117,8 @@ void PagePool::pin() {
 
 void PagePool::push_out(int32_t slot) {
     if (n_free_file_pages_ == 0) {
-        const uint64_t before = spill_->reserved_bytes;
-        context_.backend.spill_reserve(
-            spill_, static_cast<uint64_t>(n_file_pages_ + 1) * static_cast<uint64_t>(layout_.file_page_bytes));
-        context_.live_bytes += spill_->reserved_bytes - before;
+        context_.reserve(spill_,
+                         static_cast<uint64_t>(n_file_pages_ + 1) * static_cast<uint64_t>(layout_.file_page_bytes));
         layout_.free_file_pages[n_free_file_pages_++] = n_file_pages_++;
     }
     const int32_t file_page = layout_.free_file_pages[n_free_file_pages_ - 1];

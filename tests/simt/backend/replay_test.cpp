@@ -115,17 +115,23 @@ struct Outcome {
     uint64_t n_replayed, n_steps, n_launches;
 };
 
+kc_cache_desc describe(const Context& context, const Shape& shape, const Sort& sort, int32_t n_context,
+                       int32_t n_sequences) {
+    kc_cache_desc desc = describe(shape, KC_POLICY_FULL, n_context);
+    apply(sort.variant, desc);
+    desc.n_sequences = n_sequences;
+    desc.n_batch_tokens = 64;
+    desc.n_recent = 2;
+    if (sort.tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
+    return desc;
+}
+
 Outcome play(const Sort& sort, bool graphs) {
     setenv("KCACHE_CUDA_GRAPHS", graphs ? "1" : "0", 1);
     const Shape shape = small_shape();
     const Context context;
     Model model(context);
-    kc_cache_desc desc = describe(shape, KC_POLICY_FULL, sort.n_prompt > 1000 ? 1200 : 448);
-    apply(sort.variant, desc);
-    desc.n_sequences = kMostEntries;
-    desc.n_batch_tokens = 64;
-    desc.n_recent = 2;
-    if (sort.tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
+    const kc_cache_desc desc = describe(context, shape, sort, sort.n_prompt > 1000 ? 1200 : 448, kMostEntries);
     Cache cache(context, shape, desc);
     Player player{context, model};
     const uint64_t before = simt::n_graph_launches;
@@ -191,12 +197,7 @@ Outcome grow(const Sort& sort, bool graphs) {
     const Shape shape = small_shape();
     const Context context;
     Model model(context);
-    kc_cache_desc desc = describe(shape, KC_POLICY_FULL, int32_t(sort.n_prompt) + kLongSteps + 2);
-    apply(sort.variant, desc);
-    desc.n_batch_tokens = 64;
-    desc.n_recent = 2;
-    if (sort.tight) desc.fast_budget_bytes = plan(context, desc).fast_minimum_bytes;
-    Cache cache(context, shape, desc);
+    Cache cache(context, shape, describe(context, shape, sort, int32_t(sort.n_prompt) + kLongSteps + 2, 1));
     Player player{context, model};
     const uint64_t before = simt::n_graph_launches;
     std::vector<std::pair<int32_t, int32_t>> one = {{cache.open(), 1}};

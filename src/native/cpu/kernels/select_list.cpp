@@ -139,7 +139,7 @@ void Selection::keep_reaching(int64_t span) {
     for (int64_t i = at; i < at + n_found; ++i) {
         scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
     }
-    if (tail != nullptr) sum_outside(span);
+    sum_outside(span);
 }
 
 int64_t Selection::keep_best_reaching(int64_t n) {
@@ -166,6 +166,7 @@ int64_t Selection::keep_best_reaching(int64_t n) {
 }
 
 void Selection::sum_outside(int64_t span) {
+    if (tail == nullptr) return;
     const int64_t begin = span * kSpanPages, n = std::min<int64_t>(n_pages() - begin, kSpanPages);
     SpanRest& rest = rest_of(span);
     rest.is_stale = 0;

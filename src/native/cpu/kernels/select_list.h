@@ -97,7 +97,7 @@ struct Selection {
     void keep_reaching(int64_t span);
     // Keeps the n best of these alone; returns how many there were.
     int64_t keep_best_reaching(int64_t n);
-    // The sums outside of a span, from what is kept now.
+    // The sums outside of a span, from what is kept now, where they are asked for.
     void sum_outside(int64_t span);
     // Reports tail and error; returns whether every head keeps the bounds.
     bool measure();

@@ -114,9 +114,7 @@ void Choice::choose_by_head(int64_t n) const {
             scratch.kept[page] = scratch.chosen[page] | selection.forced_of(page);
         }
     });
-    over_spans(n, [](Selection& s, int64_t span) {
-        if (s.tail != nullptr) s.sum_outside(span);
-    });
+    over_spans(n, [](Selection& s, int64_t span) { s.sum_outside(span); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
