@@ -59,6 +59,6 @@ public class SelectTopnBenchmarks : IWorkload
     /// <inheritdoc/>
     public Work WorkOf(string benchmark) => Traffic(Shape, Tokens);
 
-    /// <summary>Per KV head, tokens * (8 * group + 9), mostly in cache.</summary>
-    internal static Work Traffic(AttentionShape shape, double tokens) => new(shape.KeyValueHeads * tokens * ((8 * shape.Group) + 9));
+    /// <summary>Per KV head, tokens * (4 * group + 8), mostly in cache.</summary>
+    internal static Work Traffic(AttentionShape shape, double tokens) => new(shape.KeyValueHeads * tokens * ((4 * shape.Group) + 8));
 }

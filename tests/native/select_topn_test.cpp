@@ -82,6 +82,7 @@ enum class Kind {
     one_page,    // all that is large stands in one page
     one_lane,    // all that is large stands 16 tokens apart
     neighbours,  // floats next to each other
+    steep,       // few are large, and those that count beside a low bound lie far below them
 };
 
 std::vector<float> make_weights(std::mt19937& random, int n, Kind kind) {
@@ -119,6 +120,9 @@ std::vector<float> make_weights(std::mt19937& random, int n, Kind kind) {
                 break;
             case Kind::neighbours:
                 x = 1.f + static_cast<float>(static_cast<int>(u * 300)) * 0x1p-23f;
+                break;
+            case Kind::steep:
+                x = u < 0.01f ? 1.f + u : 1e-5f * std::exp(-3.f * u);
                 break;
         }
     }
@@ -172,7 +176,7 @@ void one_head(const kc::Kernels* kernels) {
 void groups_and_unions(const kc::Kernels* kernels) {
     std::mt19937 random(5);
     for (const int group : {2, 3, 7}) {
-        for (const int n : {40, 129, 2000}) {
+        for (const int n : {40, 129, 2000, 2047, 5200}) {
             for (const auto& [select, kind] :
                  {std::pair{KC_SELECT_GROUP, Kind::random}, std::pair{KC_SELECT_GROUP, Kind::with_nan},
                   std::pair{KC_SELECT_GROUP, Kind::one_page}, std::pair{KC_SELECT_UNION, Kind::random}}) {
@@ -185,7 +189,7 @@ void groups_and_unions(const kc::Kernels* kernels) {
                 options.n_keep = options.n_keep_max = 25;
                 options.select = select;
                 CacheCase cache = view_of(2 * group, 2, n);
-                for (const int n_threads : {1, 3}) {
+                for (const int n_threads : {1, 2, 3, 7}) {
                     TestContext context(kernels, n_threads);
                     const Selected selected(context.cpu, cache, weights, options);
                     for (int kv = 0; kv < 2; ++kv) {
@@ -222,12 +226,13 @@ void groups_and_unions(const kc::Kernels* kernels) {
 void bounds(const kc::Kernels* kernels) {
     TestContext context(kernels, 1);
     std::mt19937 random(7);
-    for (const int n : {200, 3000}) {
+    for (const auto& [n, kind] : {std::pair{200, Kind::random}, std::pair{3000, Kind::random},
+                                  std::pair{1000, Kind::steep}, std::pair{3000, Kind::steep}}) {
         for (const bool squares : {false, true}) {
-            for (const float bound : {0.5f, 0.1f, 0.01f, 1e-4f}) {
+            for (const float bound : {0.5f, 0.1f, 0.01f, 1e-4f, 3e-6f}) {
                 for (const int select : {KC_SELECT_GROUP, KC_SELECT_UNION}) {
                     std::vector<std::vector<float>> weights;
-                    for (int h = 0; h < 3; ++h) weights.push_back(make_weights(random, n, Kind::random));
+                    for (int h = 0; h < 3; ++h) weights.push_back(make_weights(random, n, kind));
                     CacheCase cache = view_of(3, 1, n);
                     StepOptions options;
                     options.n_keep = 5;

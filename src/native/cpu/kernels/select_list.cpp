@@ -56,7 +56,7 @@ Bound bisect(const SelectTopnBodies& bodies, const float* values, int64_t n_valu
 
 uint64_t Selection::candidates_of(int64_t page) const {
     const int64_t position = page * kPageTokens;
-    return low_bits(last - position) & ~low_bits(first - position) & ~scratch.kept[page];
+    return low_bits(last - position) & ~low_bits(first - position);
 }
 
 uint64_t Selection::forced_of(int64_t page) const {
@@ -64,16 +64,13 @@ uint64_t Selection::forced_of(int64_t page) const {
     return low_bits(first - position) | (low_bits(n_visible - position) & ~low_bits(last - position));
 }
 
-void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end) {
+void Selection::rank(int64_t head, int64_t n_heads, int64_t begin, int64_t end, const uint64_t* taken) {
     const int64_t stride = params.wave->token_stride;
     kernels.select_topn.group_sums(weights + head * stride + begin * kPageTokens, stride, scratch.factors + head,
                                    n_heads, end - begin, scratch.sums + begin * kPageTokens,
                                    scratch.maxima + begin * 4);
-}
-
-void Selection::mask(int64_t begin, int64_t end) {
     for (int64_t page = begin; page < end; ++page) {
-        const uint64_t candidates = candidates_of(page);
+        const uint64_t candidates = candidates_of(page) & ~(taken == nullptr ? 0 : taken[page]);
         if (candidates == kWholePage) continue;
         kernels.select_topn.maxima(scratch.sums + page * kPageTokens, candidates, scratch.maxima + page * 4);
         for (uint64_t others = ~candidates; others != 0; others &= others - 1) {
@@ -82,32 +79,24 @@ void Selection::mask(int64_t begin, int64_t end) {
     }
 }
 
-float Selection::find_bound(int64_t n) {
-    // n maxima that reach a bound are n candidates that do: what does not reach it is not among the best.
-    const int64_t n_maxima = round_up(n_pages() * 4, 16);
-    std::fill(scratch.maxima + n_pages() * 4, scratch.maxima + n_maxima, kNoCandidate);
+float Selection::find_bound(int64_t begin, int64_t end, int64_t n) {
     if (n <= 0) return __builtin_inff();
+    // n maxima that reach a bound are n candidates that do: what does not reach it is not among the best.
+    const float* maxima = scratch.maxima + begin * 4;
+    const int64_t n_maxima = round_up((end - begin) * 4, 16);
+    std::fill(scratch.maxima + end * 4, scratch.maxima + begin * 4 + n_maxima, kNoCandidate);
     // Where there are few of them beside n they tell little, and so few tokens are quickly counted themselves.
-    const bool few = kernels.select_topn.count_at_least(scratch.maxima, n_maxima, kLowest) <= 2 * n;
-    const float* values = few ? scratch.sums : scratch.maxima;
-    const int64_t n_values = few ? n_pages() * kPageTokens : n_maxima;
+    const bool few = kernels.select_topn.count_at_least(maxima, n_maxima, kLowest) <= 2 * n;
+    const float* values = few ? scratch.sums + begin * kPageTokens : maxima;
+    const int64_t n_values = few ? (end - begin) * kPageTokens : n_maxima;
     if (few && kernels.select_topn.count_at_least(values, n_values, kLowest) <= n) return kLowest;
     return bisect(kernels.select_topn, values, n_values, n, n / 4 + 4, kLowest).value;
 }
 
 int64_t Selection::collect(int64_t begin, int64_t end, float bound, int64_t at) {
-    int64_t n_found = at;
-    for (int64_t page = begin; page < end; ++page) {
-        const float* maxima = scratch.maxima + page * 4;
-        if (std::max(std::max(maxima[0], maxima[1]), std::max(maxima[2], maxima[3])) < bound) continue;
-        uint64_t reach = kernels.select_topn.at_least(scratch.sums + page * kPageTokens, bound) & candidates_of(page);
-        for (; reach != 0; reach &= reach - 1) {
-            const int32_t token = static_cast<int32_t>(page * kPageTokens + __builtin_ctzll(reach));
-            scratch.tokens[n_found] = token;
-            scratch.weights[n_found++] = scratch.sums[token];
-        }
-    }
-    return n_found - at;
+    return kernels.select_topn.collect(scratch.sums + begin * kPageTokens, end - begin, bound,
+                                       static_cast<int32_t>(begin * kPageTokens), scratch.tokens + at,
+                                       scratch.weights + at);
 }
 
 int64_t Selection::keep_best(int64_t n, int64_t n_found, float bound) {
@@ -116,57 +105,68 @@ int64_t Selection::keep_best(int64_t n, int64_t n_found, float bound) {
     const Bound exact = bisect(kernels.select_topn, scratch.weights, round_up(n_found, 16), n, 0, bound);
     int64_t n_equal = exact.n_reach == n ? n : n - exact.n_exceed;
     int64_t n_best = 0;
+    // Without a branch, as which ones are best follows no pattern.
     for (int64_t i = 0; i < n_found; ++i) {
-        if (scratch.weights[i] < exact.value) continue;
-        if (scratch.weights[i] == exact.value && n_equal-- <= 0) continue;
-        std::swap(scratch.tokens[n_best++], scratch.tokens[i]);
+        const float weight = scratch.weights[i];
+        const bool equal = weight == exact.value, taken = (weight > exact.value) | (equal & (n_equal > 0));
+        n_equal -= equal;
+        scratch.tokens[n_best] = scratch.tokens[i];
+        n_best += taken;
     }
     return n_best;
 }
 
-int64_t Selection::best(int64_t n) {
-    mask(0, n_pages());
-    const float bound = find_bound(n);
+int64_t Selection::best(int64_t head, int64_t n_heads, int64_t n, const uint64_t* taken) {
+    rank(head, n_heads, 0, n_pages(), taken);
+    const float bound = find_bound(0, n_pages(), n);
     return keep_best(n, collect(0, n_pages(), bound, 0), bound);
 }
 
-void Selection::keep_reaching(int64_t span) {
-    const int64_t begin = span * kSpanPages, end = std::min<int64_t>(n_pages(), begin + kSpanPages);
-    const int64_t at = begin * kPageTokens;
-    const int64_t n_found = collect(begin, end, *scratch.bound, at);
-    rest_of(span).n_found = static_cast<int32_t>(n_found);
-    for (int64_t page = begin; page < end; ++page) scratch.kept[page] = forced_of(page);
-    for (int64_t i = at; i < at + n_found; ++i) {
-        scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
+void Selection::find(const SpanPart& part, int64_t n) {
+    const auto pages_before = [&](int64_t span) { return std::min(n_pages(), span * kSpanPages); };
+    const auto leave = [&](int64_t begin, int64_t end, float bound, Found& found) {
+        found.begin = begin * kPageTokens;
+        found.n = collect(begin, end, bound, found.begin);
+        found.bound = bound;
+    };
+    const int64_t begin = pages_before(part.begin), end = pages_before(part.end);
+    float bound = kLowest;
+    if (begin < end) {
+        rank(0, group, begin, end, nullptr);
+        bound = find_bound(begin, end, n);
     }
-    sum_outside(span);
+    leave(begin, end, bound, scratch.found[part.number]);
+    if (!part.has_last()) return;
+    const int64_t last_page = pages_before(part.last);
+    if (last_page < n_pages()) {
+        rank(0, group, last_page, n_pages(), nullptr);
+        if (begin == end) bound = find_bound(last_page, n_pages(), n);
+    }
+    leave(last_page, n_pages(), bound, scratch.found[part.n]);
 }
 
-int64_t Selection::keep_best_reaching(int64_t n) {
+int64_t Selection::keep_found(int64_t n_parts, int64_t n) {
+    float bound = kLowest;
+    for (int64_t i = 0; i <= n_parts; ++i) bound = std::max(bound, scratch.found[i].bound);
     int64_t n_found = 0;
-    for (int64_t span = 0; span < n_spans(); ++span) {
-        const int64_t from = span * kSpanTokens, n_here = rest_of(span).n_found;
-        std::copy_n(scratch.tokens + from, n_here, scratch.tokens + n_found);
-        std::copy_n(scratch.weights + from, n_here, scratch.weights + n_found);
-        n_found += n_here;
-    }
-    const int64_t n_best = keep_best(n, n_found, *scratch.bound);
-    // What reached the bound and is not among the best lies outside after all.
-    for (int64_t i = n_best; i < n_found; ++i) {
-        const int64_t token = scratch.tokens[i];
-        scratch.kept[token / kPageTokens] &= ~(uint64_t{1} << token % kPageTokens);
-        SpanRest& rest = rest_of(token / kSpanTokens);
-        for (int64_t h = 0; tail != nullptr && h < group; ++h) {
-            const double weight = weights[h * params.wave->token_stride + token];
-            rest.sums()[h] += weight;
-            rest.squares(group)[h] += weight * weight;
+    for (int64_t i = 0; i <= n_parts; ++i) {
+        const Found& found = scratch.found[i];
+        for (int64_t at = found.begin; at < found.begin + found.n; ++at) {
+            scratch.tokens[n_found] = scratch.tokens[at];
+            scratch.weights[n_found] = scratch.weights[at];
+            n_found += scratch.weights[n_found] >= bound;
         }
+    }
+    const int64_t n_best = keep_best(n, n_found, bound);
+    if (tail == nullptr) return n_best;
+    for (int64_t page = 0; page < n_pages(); ++page) scratch.kept[page] = forced_of(page);
+    for (int64_t i = 0; i < n_best; ++i) {
+        scratch.kept[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
     }
     return n_best;
 }
 
 void Selection::sum_outside(int64_t span) {
-    if (tail == nullptr) return;
     const int64_t begin = span * kSpanPages, n = std::min<int64_t>(n_pages() - begin, kSpanPages);
     SpanRest& rest = rest_of(span);
     rest.is_stale = 0;
@@ -192,6 +192,8 @@ bool Selection::measure() {
         }
         scratch.rest[h] = sum * scratch.factors[h];
         scratch.rest_squares[h] = squares * scratch.factors[h] * scratch.factors[h];
+        scratch.rest_then[h] = scratch.rest[h];
+        scratch.squares_then[h] = scratch.rest_squares[h];
         tail[h] = static_cast<float>(scratch.rest[h]);
         error[h] = static_cast<float>(std::sqrt(scratch.rest_squares[h]));
         if (params.max_tail > 0.f && !(tail[h] <= params.max_tail)) kept = false;
@@ -201,7 +203,12 @@ bool Selection::measure() {
 }
 
 bool Selection::near_bounds() const {
-    constexpr double kSlack = 1. + 1e-4;
+    // What was measured is sums of floats: where little of it is left the error is no longer little beside it.
+    constexpr double kSlack = 1. + 1e-4, kLittle = 1e-3;
+    for (int64_t h = 0; h < group; ++h) {
+        if (params.max_tail > 0.f && scratch.rest[h] < kLittle * scratch.rest_then[h]) return true;
+        if (params.max_error > 0.f && scratch.rest_squares[h] < kLittle * scratch.squares_then[h]) return true;
+    }
     for (int64_t h = 0; h < group; ++h) {
         if (params.max_tail > 0.f && scratch.rest[h] > params.max_tail * kSlack) return false;
         if (params.max_error > 0.f && scratch.rest_squares[h] > kSlack * params.max_error * params.max_error) {
@@ -213,10 +220,9 @@ bool Selection::near_bounds() const {
 
 bool Selection::grow(int64_t n_more) {
     if (tail == nullptr || measure()) return true;
-    if (params.select == KC_SELECT_UNION) rank(0, group, 0, n_pages());
     for (int64_t batch = 64; n_more > 0; batch *= 2) {
-        const int64_t n = best(std::min(batch, n_more));
-        if (n == 0) return false;
+        const int64_t n = best(0, group, std::min(batch, n_more), scratch.kept);
+        if (n == 0) break;
         std::sort(scratch.tokens, scratch.tokens + n, [&](int32_t a, int32_t b) {
             return scratch.sums[a] != scratch.sums[b] ? scratch.sums[a] > scratch.sums[b] : a < b;
         });

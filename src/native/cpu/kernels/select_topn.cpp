@@ -63,7 +63,9 @@ struct Choice {
     void begin(int64_t list) const;
     void choose_by_group(int64_t n) const;
     void choose_by_head(int64_t n) const;
-    void finish(int64_t list, Selection& selection, int64_t n_chosen) const;
+    void settle(int64_t n) const;
+    void list_chosen(int64_t list, const Selection& selection) const;
+    void finish(int64_t list, Selection& selection) const;
 };
 
 void Choice::begin(int64_t list) const {
@@ -74,25 +76,33 @@ void Choice::begin(int64_t list) const {
     }
 }
 
-// The n_keep best by the group's weights, sinks and recent ones. Whoever made the weights of a span looks through them
-// for what reaches a bound; only what was found goes from core to core.
+// The n_keep best by the group's weights, sinks and recent ones. Whoever made the weights of some spans looks for the
+// best of these, so that next to nothing goes from core to core.
 void Choice::choose_by_group(int64_t n) const {
-    over_spans(n, [](Selection& s, int64_t span) {
-        const int64_t begin = span * kSpanPages, end = std::min<int64_t>(s.n_pages(), begin + kSpanPages);
-        s.rank(0, s.group, begin, end);
-        std::fill(s.scratch.kept + begin, s.scratch.kept + end, uint64_t{0});
-        s.mask(begin, end);
-    });
-    over_lists(n, [&](int64_t list) {
+    lists.over_parts(context.pool, first, n, [&](int64_t list, const SpanPart& part) {
         SelectScratch scratch = scratch_of(list);
-        *scratch.bound = selection_of(list, scratch).find_bound(params.n_keep);
+        selection_of(list, scratch).find(part, params.n_keep);
     });
-    over_spans(n, [](Selection& s, int64_t span) { s.keep_reaching(span); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
-        finish(list, selection, selection.keep_best_reaching(params.n_keep));
+        *scratch.n_chosen = selection.keep_found(lists.n_parts(context.pool), params.n_keep);
+        if (params.tail == nullptr) list_chosen(list, selection);
     });
+    if (params.tail != nullptr) settle(n);
+}
+
+// The list of what was chosen, where nothing comes to it.
+void Choice::list_chosen(int64_t list, const Selection& selection) const {
+    const int64_t n_chosen = *selection.scratch.n_chosen;
+    int32_t* kept = params.kept + lists.place_of(list) * params.kept_stride;
+    const int32_t* begin = kept;
+    for (int64_t token = 0; token < selection.first; ++token) *kept++ = static_cast<int32_t>(token);
+    kept = std::copy_n(selection.scratch.tokens, n_chosen, kept);
+    for (int64_t token = selection.last; token < selection.n_visible; ++token) *kept++ = static_cast<int32_t>(token);
+    params.n_kept[lists.place_of(list)] = static_cast<int32_t>(kept - begin);
+    params.n_selected[lists.place_of(list)] = static_cast<int32_t>(n_chosen);
+    params.missed[lists.place_of(list)] = 0;
 }
 
 // The n_keep best of every head, sinks and recent ones.
@@ -100,35 +110,37 @@ void Choice::choose_by_head(int64_t n) const {
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
-        std::fill_n(scratch.kept, selection.n_pages(), uint64_t{0});
         std::fill_n(scratch.chosen, selection.n_pages(), uint64_t{0});
         // Each head chooses as if it were alone: what another head chose is marked, but still a candidate.
         for (int64_t h = 0; h < group; ++h) {
-            selection.rank(h, 1, 0, selection.n_pages());
-            const int64_t n_best = selection.best(params.n_keep);
+            const int64_t n_best = selection.best(h, 1, params.n_keep, nullptr);
             for (int64_t i = 0; i < n_best; ++i) {
                 scratch.chosen[scratch.tokens[i] / kPageTokens] |= uint64_t{1} << scratch.tokens[i] % kPageTokens;
             }
         }
+        *scratch.n_chosen = 0;
         for (int64_t page = 0; page < selection.n_pages(); ++page) {
             scratch.kept[page] = scratch.chosen[page] | selection.forced_of(page);
+            *scratch.n_chosen += __builtin_popcountll(scratch.chosen[page]);
         }
+        if (params.tail == nullptr) finish(list, selection);
     });
+    if (params.tail != nullptr) settle(n);
+}
+
+// The sums outside, and what becomes of the lists by them.
+void Choice::settle(int64_t n) const {
     over_spans(n, [](Selection& s, int64_t span) { s.sum_outside(span); });
     over_lists(n, [&](int64_t list) {
         SelectScratch scratch = scratch_of(list);
         Selection selection = selection_of(list, scratch);
-        int64_t n_chosen = 0;
-        for (int64_t page = 0; page < selection.n_pages(); ++page) {
-            n_chosen += __builtin_popcountll(scratch.chosen[page]);
-        }
-        finish(list, selection, n_chosen);
+        finish(list, selection);
     });
 }
 
 // Further ones until the bounds hold; the list.
-void Choice::finish(int64_t list, Selection& selection, int64_t n_chosen) const {
-    params.missed[lists.place_of(list)] = selection.grow(params.n_keep_max - n_chosen) ? 0 : 1;
+void Choice::finish(int64_t list, Selection& selection) const {
+    params.missed[lists.place_of(list)] = selection.grow(params.n_keep_max - *selection.scratch.n_chosen) ? 0 : 1;
     int32_t* kept = params.kept + lists.place_of(list) * params.kept_stride;
     int32_t n_kept = 0;
     for (int64_t page = 0; page < selection.n_pages(); ++page) {

@@ -34,12 +34,28 @@ int64_t select_topn_count_at_least(const float* values, int64_t n, float bound) 
     return count;
 }
 
-uint64_t select_topn_at_least(const float* sums, float bound) {
-    uint64_t reach = 0;
-    for (int v = 0; v < kBlockVectors; ++v) {
-        reach |= uint64_t{at_least(load(sums + v * kLanes), splat(bound))} << (v * kLanes);
+int64_t select_topn_collect(const float* sums, int64_t n_pages, float bound, int32_t first, int32_t* tokens,
+                            float* weights) {
+    int64_t n_found = 0;
+    for (int64_t page = 0; page < n_pages; ++page) {
+        uint64_t reach = 0;
+        for (int v = 0; v < kBlockVectors; ++v) {
+            reach |= uint64_t{at_least(load(sums + page * 64 + v * kLanes), splat(bound))} << (v * kLanes);
+        }
+        const int n = __builtin_popcountll(reach);
+        // Four at a time whether there are as many or not, since how many there are follows no pattern. What is written
+        // behind them is this page's or a later one's.
+        for (int i = 0; i < n || i == 0; i += 4) {
+            for (int j = 0; j < 4; ++j) {
+                const int64_t token = page * 64 + __builtin_ctzll(reach | uint64_t{1} << 63);
+                tokens[n_found + i + j] = first + static_cast<int32_t>(token);
+                weights[n_found + i + j] = sums[token];
+                reach &= reach - 1;
+            }
+        }
+        n_found += n;
     }
-    return reach;
+    return n_found;
 }
 
 void select_topn_outside(const float* weights, const uint64_t* kept, int64_t n_pages, float* sum, float* squares) {
@@ -61,4 +77,4 @@ void select_topn_outside(const float* weights, const uint64_t* kept, int64_t n_p
 }
 
 constexpr SelectTopnBodies select_topn_bodies = {select_topn_group_sums, select_topn_maxima, select_topn_count_at_least,
-                                                 select_topn_at_least, select_topn_outside};
+                                                 select_topn_collect, select_topn_outside};

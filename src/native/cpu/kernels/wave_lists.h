@@ -8,9 +8,21 @@
 
 namespace kc {
 
+// Some of the spans of a list, [begin, end), and perhaps the last one.
+struct SpanPart {
+    int64_t begin;
+    int64_t end;
+    int64_t last;    // of all lists
+    int64_t number;  // of n
+    int64_t n;
+
+    bool has_last() const { return number == 0; }
+};
+
 struct WaveLists {
     const kc_wave& wave;
 
+    int64_t n_spans() const { return ceil_div(wave.token_stride, kSpanTokens); }
     int64_t n_heads() const { return wave.kv_head_end - wave.kv_head_begin; }
     int64_t n() const { return wave.n_queries * n_heads(); }
     int64_t query_of(int64_t list) const { return list / n_heads(); }
@@ -26,7 +38,7 @@ struct WaveLists {
     // made them. The last span, which is rarely whole, comes first, so that the others are left in equal shares.
     template <class Work>
     void over_span_heads(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
-        const int64_t n_spans = ceil_div(wave.token_stride, kSpanTokens);
+        const int64_t n_spans = this->n_spans();
         const int64_t grain = std::clamp<int64_t>(count * n_spans / (4 * pool.n_threads()), 1, n_heads());
         pool.run(
             count * n_spans, grain,
@@ -46,6 +58,22 @@ struct WaveLists {
             for (; list < last; ++list) work(list, span);
         });
     }
+    // work(list, part) for the same lists, whose spans are cut into the parts that one thread each has above.
+    template <class Work>
+    void over_parts(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
+        const int64_t n = n_parts(pool), last = n_spans() - 1;
+        const auto begin_of = [&](int64_t part) { return std::max<int64_t>(0, ceil_div((last + 1) * part, n) - 1); };
+        pool.run(
+            count * n, 1,
+            [&](int64_t begin, int64_t end, int) {
+                for (int64_t i = begin; i < end; ++i) {
+                    const int64_t part = i / count;
+                    work(first + i % count, SpanPart{begin_of(part), begin_of(part + 1), last, part, n});
+                }
+            },
+            Stealing::kLate);
+    }
+    int64_t n_parts(const ThreadPool& pool) const { return std::min<int64_t>(pool.n_threads(), n_spans()); }
 };
 
 }  // namespace kc
