@@ -293,7 +293,8 @@ typedef struct kc_select_topn_params {
     int32_t* n_selected; /* [n_queries, n_kv_heads]: of these, neither sinks nor recent */
     float* tail;         /* [n_queries, n_q_heads]: sum of the weights outside, divided by mass */
     float* error;        /* [n_queries, n_q_heads]: root of the sum of their squares, divided by mass. Both NULL: not
-                            wanted, which saves a pass; only where max_tail and max_error are 0 */
+                            wanted, which saves a pass (attention_mix tells them too); only where max_tail and max_error
+                            are 0 */
     int32_t* missed;     /* [n_queries, n_kv_heads]: 1 where a bound was not kept */
 } kc_select_topn_params;
 
@@ -384,8 +385,9 @@ typedef struct kc_attention_mix_params {
     int64_t kept_stride;
     void* scratch; /* kc_attention_mix_scratch_bytes */
     float* out;    /* [n_rows, n_q_heads, head_dim] */
-    float* tail;   /* [n_queries, n_q_heads], may be NULL; KC_MIX_SKETCHED: the tail and error after scoring again */
-    float* error;
+    float* tail;   /* [n_queries, n_q_heads], may be NULL: sum of the weights that are not kept, divided by the mass of
+                      all; KC_MIX_SKETCHED: after scoring again. Left as it is where kept is NULL, as is error */
+    float* error;  /* [n_queries, n_q_heads], may be NULL: root of the sum of their squares, divided likewise */
 } kc_attention_mix_params;
 
 KC_API kc_status kc_attention_mix(kc_context* context, const kc_attention_mix_params* params);

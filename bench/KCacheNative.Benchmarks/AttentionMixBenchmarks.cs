@@ -92,7 +92,7 @@ public class AttentionMixBenchmarks : IWorkload
     /// <inheritdoc/>
     public Work WorkOf(string benchmark) => Traffic(Stores, Tokens, Read.Keep);
 
-    /// <summary>Per KV head, (rows read) * (bytes of a row + 4 * group).</summary>
+    /// <summary>Per KV head, (rows read) * (bytes of a row) + tokens * 4 * group: the weights of all, for what lies outside too.</summary>
     /// <param name="stores">What a layer keeps.</param>
     /// <param name="tokens">Tokens of the sequence.</param>
     /// <param name="keep">Rows beyond sinks and recent ones that come back exactly; -1: there are no exact rows.</param>
@@ -102,6 +102,6 @@ public class AttentionMixBenchmarks : IWorkload
         double kept = keep < 0 ? 0 : Math.Min(tokens, DecodeWave.Sinks + DecodeWave.Recent + keep);
         double others = stores.Values == Codec.Default ? 0 : tokens - kept;
         return new(stores.Shape.KeyValueHeads
-            * ((kept * (stores.ExactRowBytes + weights)) + (others * (stores.RowBytes(stores.Values) + weights))));
+            * ((kept * stores.ExactRowBytes) + (others * stores.RowBytes(stores.Values)) + (tokens * weights)));
     }
 }

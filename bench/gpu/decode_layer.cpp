@@ -214,8 +214,6 @@ void DecodeLayer::select() {
     params.kept = kept_.data<int32_t>();
     params.n_kept = n_kept_.data<int32_t>();
     params.n_selected = n_selected_.data<int32_t>();
-    params.tail = tail_.data<float>();
-    params.error = error_.data<float>();
     params.missed = missed_.data<int32_t>();
     must(kc_select_topn(context_.handle, &params), "kc_select_topn");
 }
@@ -251,6 +249,8 @@ void DecodeLayer::mix() {
         params.n_kept = n_kept_.data<int32_t>();
         params.rows = rows_.data<const uint8_t*>();
         params.kept_stride = kept_stride_;
+        params.tail = tail_.data<float>();
+        params.error = error_.data<float>();
     }
     params.scratch = scratch_.data();
     params.out = out_.data<float>();

@@ -239,9 +239,11 @@ __global__ void __launch_bounds__(kFinishThreads) finish(Mix a) {
         if (has_centre) sum += rotated[d];
         a.out[(query.row * static_cast<int64_t>(a.layer.n_q_heads) + head) * head_dim + d] = sum * inverse;
     }
-    if (a.mode != KC_MIX_SKETCHED || a.kept == nullptr || threadIdx.x != 0) return;
-    if (a.tail != nullptr) a.tail[row] = total.tail * inverse;
-    if (a.error != nullptr) a.error[row] = sqrtf(total.squares) * inverse;
+    if (a.kept == nullptr || threadIdx.x != 0) return;
+    // Scoring again changed the mass of all.
+    const float all = a.mode == KC_MIX_SKETCHED ? total.mass : a.mass[row], share = all > 0.f ? 1.f / all : 0.f;
+    if (a.tail != nullptr) a.tail[row] = total.tail * share;
+    if (a.error != nullptr) a.error[row] = sqrtf(total.squares) * share;
 }
 
 // New weights for the kept tokens of coded keys, from their exact keys. A score may lie above the maximum of the coded

@@ -43,7 +43,7 @@ void against_reference(const kc::Kernels* kernels, CacheShape shape, const std::
             std::vector<double> expected = reference_attention(cache, seq, query, kv_head, tokens);
             const std::vector<double> full = reference_attention(cache, seq, query, kv_head, everything);
             const Reference all = reference_weights(cache, seq, query, kv_head, everything);
-            double kept_mass = 0, largest_norm = 0;
+            double kept_mass = 0, largest_norm = 0, tail = 0, squares = 0;
             std::vector<bool> is_kept(everything.size());
             for (const int t : tokens) {
                 kept_mass += all.weight[static_cast<size_t>(t)] / all.mass;
@@ -51,6 +51,10 @@ void against_reference(const kc::Kernels* kernels, CacheShape shape, const std::
             }
             for (const int t : everything) {
                 double norm = 0;
+                const double weight =
+                    is_kept[static_cast<size_t>(t)] ? 0 : all.weight[static_cast<size_t>(t)] / all.mass;
+                tail += weight;
+                squares += weight * weight;
                 for (size_t d = 0; d < head_dim; ++d) norm += std::pow(cache.value(seq, t, kv_head)[d], 2);
                 if (!is_kept[static_cast<size_t>(t)]) largest_norm = std::max(largest_norm, std::sqrt(norm));
             }
@@ -63,6 +67,13 @@ void against_reference(const kc::Kernels* kernels, CacheShape shape, const std::
             }
             CHECK(worst < 2e-5, kernels->name << " head_dim " << head_dim << " tokens " << lengths[s] << " keep "
                                               << n_keep << ": off by " << worst);
+            if (n_keep < 0) {
+                CHECK(std::isnan(step.mixed_tail[at]) && std::isnan(step.mixed_error[at]), "nothing was chosen");
+            } else {
+                CHECK(std::abs(step.mixed_tail[at] - tail) <= 2e-5 * tail, step.mixed_tail[at] << " not " << tail);
+                CHECK(std::abs(step.mixed_error[at] - std::sqrt(squares)) <= 2e-5 * std::sqrt(squares),
+                      step.mixed_error[at] << " not " << std::sqrt(squares));
+            }
             if (mode == KC_MIX_EXACT_WEIGHTS) {
                 const double bound = (1 - kept_mass) * largest_norm + 1e-4;
                 CHECK(std::sqrt(to_full) <= bound, std::sqrt(to_full) << " exceeds the bound " << bound);

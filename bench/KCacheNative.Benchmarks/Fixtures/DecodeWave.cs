@@ -136,8 +136,8 @@ internal sealed unsafe class DecodeWave : IDisposable
             Kept = Kept,
             NKept = Counts,
             NSelected = Counts + KeyValueHeads,
-            Tail = Tail,
-            Error = Error,
+            Tail = maxTail > 0 ? Tail : null,
+            Error = maxTail > 0 ? Error : null,
             Missed = Counts + (2 * KeyValueHeads),
         });
     }
@@ -192,8 +192,8 @@ internal sealed unsafe class DecodeWave : IDisposable
             KeptStride = kept ? KeptStride : 0,
             Scratch = _scratch,
             Out = Out,
-            Tail = mode == MixModes.Sketched ? Tail : null,
-            Error = mode == MixModes.Sketched ? Error : null,
+            Tail = kept ? Tail : null,
+            Error = kept ? Error : null,
         });
     }
 

@@ -36,10 +36,9 @@ void select(WaveCall& call) {
     params.kept = memory.kept;
     params.n_kept = memory.n_kept;
     params.n_selected = memory.n_selected;
-    // What is sketched tells both when it is mixed.
-    const bool told_later = shape.mix_mode == KC_MIX_SKETCHED && !shape.grows;
-    params.tail = told_later ? nullptr : memory.tail;
-    params.error = told_later ? nullptr : memory.error;
+    // Without a bound attention_mix tells both, which has the weights at hand.
+    params.tail = shape.grows ? memory.tail : nullptr;
+    params.error = shape.grows ? memory.error : nullptr;
     params.missed = memory.missed;
     call.backend.select_topn(call.backend.self, params);
 }
@@ -118,9 +117,11 @@ void mix(WaveCall& call, int32_t mode, bool kept) {
         params.n_kept = memory.n_kept;
         params.rows = memory.rows;
         params.kept_stride = call.shape.n_kept;
-        // Sketched keys are scored again: the tail and the error after that are the better ones.
-        params.tail = mode == KC_MIX_SKETCHED ? memory.tail : nullptr;
-        params.error = mode == KC_MIX_SKETCHED ? memory.error : nullptr;
+        // Where a bound was asked for the choice has told them already; but those of sketched keys, which are scored
+        // again, are the better ones after that.
+        const bool tells = !call.shape.grows || mode == KC_MIX_SKETCHED;
+        params.tail = tells ? memory.tail : nullptr;
+        params.error = tells ? memory.error : nullptr;
     }
     call.backend.attention_mix(call.backend.self, params);
 }

@@ -100,14 +100,17 @@ void Mix::mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bo
     }
 }
 
-// All of a list.
-void Mix::mix_list(int64_t query, int64_t kv_head) const {
-    const int64_t n_pages = wave.sequences[wave.queries[query].sequence].n_pages;
-    prefetch_kept(query * layer.n_kv_heads + kv_head, 0, ceil_div(n_pages, kSpanPages));
-    for (int64_t span = 0; span * kSpanPages < n_pages; ++span) {
-        mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
-    }
-    finish_list(query, kv_head);
+// The kept rows of some spans of a list.
+void Mix::mix_part(int64_t query, int64_t kv_head, const SpanPart& part) const {
+    const int64_t list = query * layer.n_kv_heads + kv_head;
+    const int64_t n_spans = ceil_div(wave.sequences[wave.queries[query].sequence].n_pages, kSpanPages);
+    const int64_t end = std::min(part.end, n_spans);
+    const bool has_last = part.has_last() && part.last < n_spans;
+    // All at once: next to the weights of a span, rows of the next would wait for places on the way from memory.
+    prefetch_kept(list, part.begin, end);
+    if (has_last) prefetch_kept(list, part.last, n_spans);
+    for (int64_t span = part.begin; span < end; ++span) mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
+    if (has_last) mix_span(query, kv_head, {kv_head, kv_head + 1}, part.last, true);
 }
 
 void Mix::finish_list(int64_t query, int64_t kv_head) const {
@@ -140,9 +143,12 @@ void Mix::finish(int64_t query, int64_t q_head) const {
     const float inverse = mass > 0.f ? 1.f / mass : 0.f;
     float* out = params.out + (view.row * static_cast<int64_t>(layer.n_q_heads) + q_head) * layer.head_dim;
     for (int32_t d = 0; d < layer.head_dim; ++d) out[d] = plain[d] * inverse;
-    if (params.mode != KC_MIX_SKETCHED) return;
-    if (params.tail != nullptr) params.tail[at] = total.tail * inverse;
-    if (params.error != nullptr) params.error[at] = std::sqrt(total.squares) * inverse;
+    if (!measures()) return;
+    // Scoring again changed the mass of all.
+    const float all = params.mode == KC_MIX_SKETCHED ? total.mass : params.mass[at],
+                share = all > 0.f ? 1.f / all : 0.f;
+    if (params.tail != nullptr) params.tail[at] = total.tail * share;
+    if (params.error != nullptr) params.error[at] = std::sqrt(total.squares) * share;
 }
 
 namespace {
@@ -168,22 +174,20 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   span_stride_of(layer),
                   static_cast<float*>(params.scratch)};
     const WaveLists lists{wave};
-    // So few rows, or sums of spans to add up, that handing them out would take longer.
-    constexpr int64_t kFewRows = 512, kFinishFloats = 8192;
-    if (params.kept != nullptr && params.mode != KC_MIX_SKETCHED && params.kept_stride <= kFewRows) {
-        context.pool.run(lists.n(), 1, [&](int64_t begin, int64_t end, int) {
-            for (int64_t list = begin; list < end; ++list) mix.mix_list(lists.query_of(list), lists.head_of(list));
+    if (params.kept != nullptr && params.mode != KC_MIX_SKETCHED) {
+        lists.over_parts(context.pool, 0, lists.n(), [&](int64_t list, const SpanPart& part) {
+            mix.mix_part(lists.query_of(list), lists.head_of(list), part);
         });
-        return;
+    } else {
+        lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
+            // Those of the next span as well: whoever mixes this one most likely mixes that one next.
+            for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span, span + 2);
+            for (int64_t list = first; list < last; ++list) {
+                mix.mix_span(lists.query_of(list), lists.head_of(list),
+                             {lists.head_of(first), lists.head_of(last - 1) + 1}, span, !mix.rescores());
+            }
+        });
     }
-    lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
-        // Those of the next span as well: whoever mixes this one most likely mixes that one next.
-        for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span, span + 2);
-        for (int64_t list = first; list < last; ++list) {
-            mix.mix_span(lists.query_of(list), lists.head_of(list), {lists.head_of(first), lists.head_of(last - 1) + 1},
-                         span, !mix.rescores());
-        }
-    });
     for (int64_t list = 0; mix.rescores() && list < lists.n(); ++list) {
         const int64_t query = lists.query_of(list), kv_head = lists.head_of(list);
         bool again = false;
@@ -192,6 +196,8 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
             mix.mix_span(query, kv_head, {kv_head, kv_head + 1}, span, true);
         }
     }
+    // Sums of spans to add up; where there are fewer, handing them out would take longer.
+    constexpr int64_t kFinishFloats = 8192;
     const int64_t list_floats = mix.group * mix.n_spans * mix.span_stride;
     context.pool.run(lists.n(), std::max<int64_t>(1, kFinishFloats / list_floats),
                      [&](int64_t begin, int64_t end, int) {

@@ -1,8 +1,8 @@
 // Purpose:  the weighted sum of values of a decode step, from exact rows, from the V store, or from both.
 // Shapes:   weights [query, q_head, token], rows of values [head_dim]; out [row, q_head, head_dim].
-// Mapping:  piece = (query, some KV heads, span of 16 pages), one head after the other; a value is read once for all
-//           heads of the group, d in lanes.
-// Traffic:  per query and KV head, (rows read) * (bytes of a row + 4 * group).
+// Mapping:  piece = (query, some KV heads, span of 16 pages), one head after the other, or, of kept rows alone, (query,
+//           KV head, part of the spans); a value is read once for all heads of the group, d in lanes.
+// Traffic:  per query and KV head, (rows read) * (bytes of a row) + tokens * 4 * group: weights, for the tail too.
 // Numerics: f32 chains over ascending tokens in blocks of 64, merged by spans; rows of levels are summed in integers
 //           over the pages of a span, under weights of 15 bits; coded rows are summed rotated.
 #pragma once

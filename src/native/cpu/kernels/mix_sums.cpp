@@ -128,6 +128,20 @@ void Mix::add_exact(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
                                    plain_of(query, head, span), head_stride());
 }
 
+// What the tokens of a span weigh that are not among the kept ones [begin, end).
+void Mix::sum_outside(int64_t query, int64_t head, int64_t n_heads, int64_t span, const int32_t* begin,
+                      const int32_t* end) const {
+    const int64_t first = span * kSpanPages;
+    const int64_t n_pages = std::min<int64_t>(wave.sequences[wave.queries[query].sequence].n_pages - first, kSpanPages);
+    uint64_t kept[kSpanPages] = {};
+    for (; begin < end; ++begin) kept[*begin / kPageTokens - first] |= uint64_t{1} << *begin % kPageTokens;
+    for (int64_t h = 0; h < n_heads; ++h) {
+        SpanMix& result = span_of(query, head + h, span);
+        kernels.select_topn.outside(weights_of(query, head + h) + first * kPageTokens, kept, n_pages, &result.tail,
+                                    &result.squares);
+    }
+}
+
 // Tokens kept[kept_begin, kept_end) of the list lie in this span.
 void Mix::mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t kept_begin, int64_t kept_end,
                     const Course& course) const {
@@ -137,6 +151,10 @@ void Mix::mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, 
     const int32_t* kept =
         params.kept == nullptr ? nullptr : params.kept + (query * layer.n_kv_heads + head / group) * params.kept_stride;
     PackedRows packed;
+    // While rows are on their way.
+    if (measures() && params.mode != KC_MIX_SKETCHED) {
+        sum_outside(query, head, n_heads, span, kept + kept_begin, kept + kept_end);
+    }
     // Exact rows lie one by one whatever page they are of. Where all tokens are kept these are the pages again, so that
     // the sums have the bits of those without a choice.
     for (int64_t begin = kept_begin, end; begin < kept_end; begin = end) {

@@ -4,6 +4,7 @@
 #include "cpu/context.h"
 #include "cpu/kernels/codec.h"
 #include "cpu/kernels/layout.h"
+#include "cpu/kernels/wave_lists.h"
 
 namespace kc {
 
@@ -66,6 +67,7 @@ struct Mix {
         int64_t end;
     };
 
+    bool measures() const { return params.kept != nullptr && (params.tail != nullptr || params.error != nullptr); }
     bool rescores() const { return params.mode == KC_MIX_SKETCHED && params.kept != nullptr && layer.exact.has_k; }
     float rescore(int64_t query, int64_t q_head, int64_t kept_begin, int64_t kept_end, float shift) const;
     bool rescore_far(int64_t query, int64_t q_head) const;
@@ -80,7 +82,7 @@ struct Mix {
     Block block_after(const kc_sequence_view& sequence, int32_t kv_head, int32_t page, int32_t n,
                       const Course& course) const;
     void mix_span(int64_t query, int64_t kv_head, Range heads, int64_t span, bool rescored) const;
-    void mix_list(int64_t query, int64_t kv_head) const;
+    void mix_part(int64_t query, int64_t kv_head, const SpanPart& part) const;
     void mix_heads(int64_t query, int64_t head, int64_t n_heads, int64_t span, int64_t kept_begin, int64_t kept_end,
                    const Course& course) const;
     PageSums sums_of(const float* weights, int64_t stride, int64_t n_heads, uint64_t tokens) const;
@@ -92,6 +94,8 @@ struct Mix {
                         uint64_t tokens, const Course& course, PackedRows& packed) const;
     PageSums add_levels(int64_t query, int64_t head, int64_t n_heads, int64_t span, const CodedPage* pages,
                         int64_t n_pages, const Course& course) const;
+    void sum_outside(int64_t query, int64_t head, int64_t n_heads, int64_t span, const int32_t* begin,
+                     const int32_t* end) const;
     void finish_list(int64_t query, int64_t kv_head) const;
     void finish(int64_t query, int64_t q_head) const;
 };
