@@ -1,5 +1,5 @@
 // Purpose:  per query and KV head the tokens that count exactly: sinks, recent ones, the n_keep best, and more until
-//           the bounds hold.
+//           the bounds hold. Without a bound and by the group's weight, the kernels of select_best.cu choose.
 // Shapes:   weights [n_queries, n_q_heads, token_stride] to kept [n_queries, n_kv_heads, kept_stride], ascending.
 // Mapping:  a block per (query, KV head). The n best of any number of candidates by radix selection: four histograms
 //           of 8 bits find the n-th largest weight and how many of its equals (lowest index first) belong.
@@ -7,10 +7,9 @@
 //           first reading of it from the second-level cache.
 // Numerics: ranks are exact; the group's weight is one chain of fused multiply-adds over its heads; tails are summed
 //           in double in a fixed order.
-#include "kernels/attention.h"
+#include "kernels/select_topn.h"
 
-#include "device/launch.h"
-#include "device/warp.h"
+#include <algorithm>
 
 namespace kc::cuda {
 namespace {
@@ -18,33 +17,12 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kBuckets = 256;
-// Ranks: 0 is no candidate, 1 a NaN, above that weights in their own order.
-constexpr unsigned kNoCandidate = 0, kNaN = 1;
 constexpr uint8_t kKept = 1, kChosen = 2;
 
-struct Select {
-    kc_layer_view layer;
-    Frame frame;
-    const float* weights;
-    const float* mass;
-    int64_t token_stride;
-    int64_t kept_stride;
-    int32_t n_sink;
-    int32_t n_recent;
-    int32_t kv_head_begin;
-    int32_t select;
-    int32_t n_keep;
-    int32_t n_keep_max;
-    float max_tail;
-    float max_error;
+struct Lists {
+    Select a;
     unsigned* ranks;  // [lists, token_stride]
     uint8_t* marks;   // [lists, token_stride]
-    int32_t* kept;
-    int32_t* n_kept;
-    int32_t* n_selected;
-    float* tail;
-    float* error;
-    int32_t* missed;
 };
 
 struct Shared {
@@ -74,30 +52,16 @@ __device__ int count_before(bool flag, int* total) {
 }
 
 // One list; all threads of the block hold the same numbers.
-struct List {
+struct List : Candidates {
     const Select& a;
-    const float* weights;  // [group, token_stride]
-    const float* mass;     // [group]
     unsigned* ranks;
     uint8_t* marks;
-    int group;
-    int n_tokens;
-    int first;  // candidates are tokens [first, last)
-    int last;
-
-    __device__ float factor(int h) const { return mass[h] > 0.f ? 1.f / mass[h] : 0.f; }
 
     // Ranks of the summed weights of heads [head, head + n_heads); what is kept already is no candidate.
     __device__ void rank(int head, int n_heads) const {
         __syncthreads();
         for (int i = threadIdx.x; i < n_tokens; i += kThreads) {
-            unsigned rank = kNoCandidate;
-            if (i >= first && i < last && marks[i] != kKept) {
-                float sum = 0.f;
-                for (int h = head; h < head + n_heads; ++h) sum = fmaf(weights[h * a.token_stride + i], factor(h), sum);
-                rank = sum >= 0.f ? __float_as_uint(sum + 0.f) | 0x80000000u : kNaN;
-            }
-            ranks[i] = rank;
+            ranks[i] = marks[i] == kKept ? kNoCandidate : Candidates::rank(i, head, n_heads);
         }
         __syncthreads();
     }
@@ -211,22 +175,14 @@ struct List {
     }
 };
 
-__global__ void __launch_bounds__(kThreads) select_list(Select a) {
-    const int kv_head = a.kv_head_begin + static_cast<int>(blockIdx.x);
+__global__ void __launch_bounds__(kThreads) select_list(Lists lists) {
+    const Select& a = lists.a;
     const kc_query_view query = a.frame.queries[blockIdx.y];
-    const int group = a.layer.n_q_heads / a.layer.n_kv_heads;
-    const int64_t at = static_cast<int64_t>(blockIdx.y) * a.layer.n_kv_heads + kv_head, head = at * group;
-    const int n_visible = query.n_visible, n_sink = min(a.n_sink, n_visible),
-              recent = max(n_sink, n_visible - a.n_recent);
-    const List list = {a,
-                       a.weights + head * a.token_stride,
-                       a.mass + head,
-                       a.ranks + at * a.token_stride,
-                       a.marks + at * a.token_stride,
-                       group,
-                       a.frame.sequences[query.sequence].n_pages * kPageTokens,
-                       n_sink,
-                       recent};
+    const int64_t at = static_cast<int64_t>(blockIdx.y) * a.layer.n_kv_heads + a.kv_head_begin + blockIdx.x;
+    const List list = {Candidates::of(a, query, at), a, lists.ranks + at * a.token_stride,
+                       lists.marks + at * a.token_stride};
+    const int group = list.group, n_visible = list.n_visible, n_sink = list.first, recent = list.last;
+    const int64_t head = at * group;
     for (int i = threadIdx.x; i < list.n_tokens; i += kThreads) list.marks[i] = 0;
     const bool each = a.select == KC_SELECT_UNION;
     for (int h = 0; h < (each ? group : 1); ++h) {
@@ -264,14 +220,14 @@ __global__ void __launch_bounds__(kThreads) select_list(Select a) {
 }  // namespace
 
 uint64_t select_topn_scratch_bytes(Context&, const kc_layer_view& layer, int64_t n_queries, int64_t token_stride) {
-    return static_cast<uint64_t>(n_queries * layer.n_kv_heads * token_stride) * (sizeof(unsigned) + 1);
+    const int64_t n_lists = n_queries * layer.n_kv_heads;
+    return std::max(static_cast<uint64_t>(n_lists * token_stride) * (sizeof(unsigned) + 1),
+                    select_best_scratch_bytes(n_lists, token_stride));
 }
 
 void select_topn(Context& context, const kc_select_topn_params& params) {
     const kc_wave& wave = *params.wave;
     const kc_layer_view& layer = *wave.layer;
-    auto* ranks = static_cast<unsigned*>(params.scratch);
-    auto* marks = reinterpret_cast<uint8_t*>(ranks + int64_t{wave.n_queries} * layer.n_kv_heads * wave.token_stride);
     const Select select = {layer,
                            context.frames().upload(wave),
                            params.weights,
@@ -286,17 +242,21 @@ void select_topn(Context& context, const kc_select_topn_params& params) {
                            params.n_keep_max,
                            params.max_tail,
                            params.max_error,
-                           ranks,
-                           marks,
                            params.kept,
                            params.n_kept,
                            params.n_selected,
                            params.tail,
                            params.error,
                            params.missed};
-    const dim3 grid(static_cast<unsigned>(wave.kv_head_end - wave.kv_head_begin),
-                    static_cast<unsigned>(wave.n_queries));
-    launch(select_list, grid, kThreads, sizeof(Shared), context.stream(), select);
+    const int64_t n_heads = wave.kv_head_end - wave.kv_head_begin;
+    if (params.select == KC_SELECT_GROUP && params.tail == nullptr) {
+        select_best(context, select, wave.n_queries, n_heads, params.scratch);
+        return;
+    }
+    auto* ranks = static_cast<unsigned*>(params.scratch);
+    auto* marks = reinterpret_cast<uint8_t*>(ranks + int64_t{wave.n_queries} * layer.n_kv_heads * wave.token_stride);
+    launch(select_list, dim3(static_cast<unsigned>(n_heads), static_cast<unsigned>(wave.n_queries)), kThreads,
+           sizeof(Shared), context.stream(), Lists{select, ranks, marks});
 }
 
 }  // namespace kc::cuda

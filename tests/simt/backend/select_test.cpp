@@ -184,5 +184,13 @@ int main() {
             compare(random, {n, 6, 2, KC_SELECT_GROUP, 2, n + 2, 0, 0.02f}, kind);
         }
     }
+    // Where more than one block looks for the best.
+    for (const int32_t n : {4096, 4097, 9001}) {
+        for (const Kind kind : {Kind::random, Kind::few_values, Kind::equal, Kind::with_nan}) {
+            for (const int32_t n_keep : {0, 64, 4096, 5000}) {
+                compare(random, {n, 3, 1, KC_SELECT_GROUP, n_keep, n_keep, 0, 0}, kind);
+            }
+        }
+    }
     return kc_test::check_result();
 }
