@@ -32,30 +32,63 @@ __device__ __forceinline__ float level_of(unsigned code) {
     return code >> (kBits - 1) ? -static_cast<float>(magnitude) : static_cast<float>(magnitude);
 }
 
-// Eight levels, dimensions [8 * piece, 8 * piece + 8) of a packed row.
+// Four levels, a byte each, by the lower four nibbles of their indices and signs.
+template <int kCodec>
+__device__ __forceinline__ unsigned signed_levels4(unsigned indices, unsigned signs) {
+    // Magnitudes as above, and what is 256 with them: a byte permutation looks up four at once.
+    constexpr unsigned kLow = kCodec == KC_CODEC_Q4   ? 6u | 18u << 8 | 31u << 16 | 44u << 24
+                              : kCodec == KC_CODEC_Q3 ? 14u | 45u << 8 | 79u << 16 | 127u << 24
+                                                      : 38u | 127u << 8;
+    constexpr unsigned kHigh = kCodec == KC_CODEC_Q4 ? 58u | 75u << 8 | 96u << 16 | 127u << 24 : 0u;
+    constexpr unsigned kMinusLow = kCodec == KC_CODEC_Q4   ? 250u | 238u << 8 | 225u << 16 | 212u << 24
+                                   : kCodec == KC_CODEC_Q3 ? 242u | 211u << 8 | 177u << 16 | 129u << 24
+                                                           : 218u | 129u << 8;
+    constexpr unsigned kMinusHigh = kCodec == KC_CODEC_Q4 ? 198u | 181u << 8 | 160u << 16 | 129u << 24 : 0u;
+    const unsigned negative = __byte_perm(0xff00u, 0u, signs);
+    return (__byte_perm(kLow, kHigh, indices) & ~negative) | (__byte_perm(kMinusLow, kMinusHigh, indices) & negative);
+}
+
+// Eight levels, dimensions [8 * piece, 8 * piece + 8) of a packed row, a signed byte each, the first one lowest.
+template <int kCodec>
+__device__ __forceinline__ uint2 load_bytes8(const uint8_t* row, int piece, int head_dim) {
+    if constexpr (kCodec == KC_CODEC_Q8) {
+        return reinterpret_cast<const uint2*>(row)[piece];
+    } else {
+        unsigned indices, signs;
+        if constexpr (kCodec == KC_CODEC_Q4) {
+            const unsigned raw = reinterpret_cast<const unsigned*>(row)[piece];
+            indices = raw & 0x77777777u;
+            signs = raw >> 3 & 0x11111111u;
+        } else {
+            // Two bits a dimension, here moved to a nibble each; q3 has a plane of third bits behind them.
+            unsigned raw = reinterpret_cast<const uint16_t*>(row)[piece];
+            raw = (raw | raw << 8) & 0x00ff00ffu;
+            raw = (raw | raw << 4) & 0x0f0f0f0fu;
+            raw = (raw | raw << 2) & 0x33333333u;
+            if constexpr (kCodec == KC_CODEC_Q3) {
+                indices = raw;
+                signs = row[head_dim / 4 + piece];
+                signs = (signs | signs << 12) & 0x000f000fu;
+                signs = (signs | signs << 6) & 0x03030303u;
+                signs = (signs | signs << 3) & 0x11111111u;
+            } else {
+                indices = raw & 0x11111111u;
+                signs = raw >> 1 & 0x11111111u;
+            }
+        }
+        return {signed_levels4<kCodec>(indices, signs), signed_levels4<kCodec>(indices >> 16, signs >> 16)};
+    }
+}
+
+// The same as floats.
 template <int kCodec>
 __device__ __forceinline__ Halves8 load_levels8(const uint8_t* row, int piece, int head_dim) {
+    const uint2 raw = load_bytes8<kCodec>(row, piece, head_dim);
     Halves8 out;
-    if constexpr (kCodec == KC_CODEC_Q8) {
-        const uint2 raw = reinterpret_cast<const uint2*>(row)[piece];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            out.x[i] = static_cast<float>(static_cast<int8_t>(raw.x >> (8 * i)));
-            out.x[i + 4] = static_cast<float>(static_cast<int8_t>(raw.y >> (8 * i)));
-        }
-    } else if constexpr (kCodec == KC_CODEC_Q4) {
-        const unsigned raw = reinterpret_cast<const unsigned*>(row)[piece];
-#pragma unroll
-        for (int i = 0; i < 8; ++i) out.x[i] = level_of<kCodec>(raw >> (4 * i) & 15u);
-    } else {
-        // Two bits a dimension; q3 has a plane of third bits behind them.
-        const unsigned raw = reinterpret_cast<const uint16_t*>(row)[piece];
-        const unsigned third = kCodec == KC_CODEC_Q3 ? row[head_dim / 4 + piece] : 0u;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            const unsigned low = raw >> (2 * i) & 3u;
-            out.x[i] = level_of<kCodec>(kCodec == KC_CODEC_Q3 ? low | (third >> i & 1u) << 2 : low);
-        }
+    for (int i = 0; i < 4; ++i) {
+        out.x[i] = static_cast<float>(static_cast<int8_t>(raw.x >> (8 * i)));
+        out.x[i + 4] = static_cast<float>(static_cast<int8_t>(raw.y >> (8 * i)));
     }
     return out;
 }

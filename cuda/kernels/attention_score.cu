@@ -5,8 +5,9 @@
 //           registers. weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
 // Traffic:  bytes of K once + n_q_heads * tokens * 4 bytes of scores, three times.
 // Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Keys below
-//           q8 meet a query that is rounded to integers of 8 bits, as on every backend: sums of such products, below
-//           2^24, are exact in any order. Sums by pages of 64 in a fixed tree, pages and spans in ascending order.
+//           q8 meet a query that is rounded to integers of 8 bits, as on every backend, four products at a time: sums
+//           of them, below 2^24, are exact in any order, as floats too. Sums by pages of 64 in a fixed tree, pages and
+//           spans in ascending order.
 #include "kernels/attention.h"
 
 #include "device/codec.h"
@@ -48,29 +49,35 @@ struct Queries {
     float* rotated;
     float* step;     // [group]
     float* centred;  // [group]
+    int8_t* bytes;   // [group, padded]: rotated, where it was rounded
     int padded;
     __device__ Queries(int group, int padded_dim)
         : plain(shared_memory<float>()),
           rotated(plain + group * padded_dim),
           step(rotated + group * padded_dim),
           centred(step + group),
+          bytes(reinterpret_cast<int8_t*>(centred + group)),
           padded(padded_dim) {}
 };
-size_t queries_bytes(int group, int padded, bool coded) {
-    return static_cast<size_t>(group) * (coded ? 2 * static_cast<size_t>(padded) + 2 : static_cast<size_t>(padded)) *
-           sizeof(float);
+size_t queries_bytes(int group, int padded, int32_t codec) {
+    size_t n_bytes = static_cast<size_t>(padded) * sizeof(float);
+    if (codec != KC_CODEC_F16) n_bytes += n_bytes + 2 * sizeof(float);
+    if (codec != KC_CODEC_F16 && codec != KC_CODEC_Q8) n_bytes += static_cast<size_t>(padded);
+    return static_cast<size_t>(group) * n_bytes;
 }
 
 // Rounds a rotated query, by one warp, to integers of 8 bits, the largest becoming 127; returns their unit. One that is
 // not finite is left to its dot product with the centre, which no score survives.
-__device__ float round_query(float* rotated, int head_dim) {
+__device__ float round_query(const float* rotated, int8_t* bytes, int head_dim, int padded) {
     constexpr float kMost = 127.f;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     float largest = 0.f;
     for (int d = lane; d < head_dim; d += kWarp) largest = fmaxf(largest, fabsf(rotated[d]));
     const float step = lanes_max(largest) / kMost;
-    for (int d = lane; d < head_dim; d += kWarp)
-        rotated[d] = step > 0.f ? rintf(fminf(kMost, fmaxf(-kMost, rotated[d] / step))) : 0.f;
+    for (int d = lane; d < padded; d += kWarp) {
+        const bool counts = d < head_dim && step > 0.f;
+        bytes[d] = static_cast<int8_t>(counts ? rintf(fminf(kMost, fmaxf(-kMost, rotated[d] / step))) : 0.f);
+    }
     return step;
 }
 
@@ -88,13 +95,27 @@ __device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence,
         for (int d = lane; d < head_dim && has_centre; d += kWarp)
             dot = fmaf(q.rotated[h * q.padded + d], centre[d], dot);
         dot = lanes_sum(dot);
-        const float step = kCodec == KC_CODEC_Q8 ? 1.f : round_query(q.rotated + h * q.padded, head_dim);
+        const float step = kCodec == KC_CODEC_Q8
+                               ? 1.f
+                               : round_query(q.rotated + h * q.padded, q.bytes + h * q.padded, head_dim, q.padded);
         if (lane == 0) {
             q.step[h] = step * a.layer.scale;
             q.centred[h] = dot * a.layer.scale;
         }
     }
     __syncthreads();
+}
+
+__device__ __forceinline__ float dot8(const float4* q, const Halves8& key) {
+    const float4 low = q[0], high = q[1];
+    float dot = low.x * key.x[0];
+    dot = fmaf(low.y, key.x[1], dot);
+    dot = fmaf(low.z, key.x[2], dot);
+    dot = fmaf(low.w, key.x[3], dot);
+    dot = fmaf(high.x, key.x[4], dot);
+    dot = fmaf(high.y, key.x[5], dot);
+    dot = fmaf(high.z, key.x[6], dot);
+    return fmaf(high.w, key.x[7], dot);
 }
 
 template <int kCodec>
@@ -106,7 +127,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
     if (span * kSpanTokens >= n_tokens) return;
     const int group = a.layer.n_q_heads / a.layer.n_kv_heads, first_head = kv_head * group;
     const int64_t first_row = static_cast<int64_t>(blockIdx.z) * a.layer.n_q_heads + first_head;
-    constexpr bool kCoded = kCodec != KC_CODEC_F16;
+    constexpr bool kCoded = kCodec != KC_CODEC_F16, kRounded = kCoded && kCodec != KC_CODEC_Q8;
 
     const int lanes = lanes_per_row(head_dim);
     const Queries q(group, lanes * 8);
@@ -130,6 +151,7 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
         const int64_t position = static_cast<int64_t>(sequence.pages[page].position) + t;
         const bool seen = inside && sees(query, a.n_sink, position);
         Halves8 key = {};
+        uint2 levels = {0u, 0u};
         const float* against = q.plain;
         float row_scale = 1.f;
         bool centred = false;
@@ -147,23 +169,26 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
                 key = load_halves8(plain + lane * 16);
             } else if constexpr (kCoded) {
                 const uint8_t* block = store_block(a.layer.k, sequence, page, kv_head, head_dim);
-                key = load_levels8<kCodec>(block + t * packed_row_bytes(kCodec, head_dim), lane, head_dim);
+                const uint8_t* row = block + t * packed_row_bytes(kCodec, head_dim);
+                if constexpr (kRounded) {
+                    levels = load_bytes8<kCodec>(row, lane, head_dim);
+                } else {
+                    key = load_levels8<kCodec>(row, lane, head_dim);
+                }
                 row_scale = from_half(block_scales(block, kCodec, head_dim)[t]);
                 against = q.rotated;
                 centred = true;
             }
         }
         for (int h = 0; h < group; ++h) {
-            const float4* part = reinterpret_cast<const float4*>(against + h * q.padded + lane * 8);
-            const float4 low = part[0], high = part[1];
-            float dot = low.x * key.x[0];
-            dot = fmaf(low.y, key.x[1], dot);
-            dot = fmaf(low.z, key.x[2], dot);
-            dot = fmaf(low.w, key.x[3], dot);
-            dot = fmaf(high.x, key.x[4], dot);
-            dot = fmaf(high.y, key.x[5], dot);
-            dot = fmaf(high.z, key.x[6], dot);
-            dot = fmaf(high.w, key.x[7], dot);
+            float dot;
+            if (kRounded && centred) {
+                const int2 part = *reinterpret_cast<const int2*>(q.bytes + h * q.padded + lane * 8);
+                dot = static_cast<float>(
+                    __dp4a(static_cast<int>(levels.y), part.y, __dp4a(static_cast<int>(levels.x), part.x, 0)));
+            } else {
+                dot = dot8(reinterpret_cast<const float4*>(against + h * q.padded + lane * 8), key);
+            }
             dot = lanes_sum(dot, lanes);
             if (!inside || lane != 0) continue;
             const float score = centred ? fmaf(dot * row_scale, q.step[h], q.centred[h]) : dot * a.layer.scale;
@@ -280,7 +305,7 @@ void attention_score(Context& context, const kc_attention_score_params& params) 
                          params.n_nonfinite};
     const auto x = static_cast<unsigned>(n_spans), z = static_cast<unsigned>(wave.n_queries);
     const auto kv_heads = static_cast<unsigned>(n_heads), q_heads = static_cast<unsigned>(n_heads * group);
-    const size_t bytes = queries_bytes(group, lanes_per_row(layer.head_dim) * 8, layer.k.codec != KC_CODEC_F16);
+    const size_t bytes = queries_bytes(group, lanes_per_row(layer.head_dim) * 8, layer.k.codec);
     for_codec(layer.k.codec, [&](auto codec) {
         launch(score_span<decltype(codec)::value>, dim3(x, kv_heads, z), kScoreThreads, bytes, context.stream(), score);
     });
