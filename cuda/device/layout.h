@@ -75,11 +75,4 @@ __device__ __forceinline__ bool sees(const kc_query_view& query, int n_sink, int
     return position < query.n_visible && (position < n_sink || position >= query.visible_from);
 }
 
-// Lanes that share a row of head_dim halves, 8 each: a power of two, so that several rows fit a warp evenly.
-__host__ __device__ inline int lanes_per_row(int head_dim) {
-    int lanes = 2;
-    while (lanes * 8 < head_dim) lanes *= 2;
-    return lanes;
-}
-
 }  // namespace kc::cuda

@@ -1,8 +1,9 @@
 // Purpose:  q . K over every stored key of a wave, then the weights exp(s - reference) and their mass.
 // Shapes:   q [n_rows, n_q_heads, head_dim], K pages [64, head_dim] to weights [n_queries, n_q_heads, token_stride].
-// Mapping:  score: a block per (span of 1024 tokens, KV head, query); 2 to 32 lanes share a key and hold 8 of its
-//           dimensions each, so a warp reads 512 adjacent bytes; all query heads of the group meet the key in
-//           registers. weigh: a block per (span, q head, query), a warp per page. merge: a warp per (q head, query).
+// Mapping:  score: a block per (span of 1024 tokens, KV head, query); lanes share a key and hold 8 of its dimensions
+//           each, or 32 where it has 4 bits or fewer, so a warp reads some 512 adjacent bytes; all query heads of the
+//           group meet the key in registers. weigh: a block per (span, q head, query), a warp per page. merge: a warp
+//           per (q head, query).
 // Traffic:  bytes of K once + n_q_heads * tokens * 4 bytes of scores, three times.
 // Numerics: float. Coded keys: the query is rotated in float and meets integers; the centre adds q . centre. Keys below
 //           q8 meet a query that is rounded to integers of 8 bits, as on every backend, four products at a time: sums
@@ -25,6 +26,17 @@ struct SpanScore {
     float mass;
     int32_t n_nonfinite;
 };
+
+// Keys below q8 meet a query of integers. So few bytes come in so fast that products and shuffles would hold them up: a
+// lane takes more of them.
+__host__ __device__ constexpr bool is_rounded(int codec) { return codec != KC_CODEC_F16 && codec != KC_CODEC_Q8; }
+// Pieces of 8 dimensions that a lane holds, and lanes that share a key, a power of two.
+__host__ __device__ constexpr int pieces_of(int codec) { return is_rounded(codec) ? 4 : 1; }
+__host__ __device__ inline int lanes_of(int codec, int head_dim) {
+    int lanes = 1;
+    while (lanes * pieces_of(codec) * 8 < head_dim) lanes *= 2;
+    return lanes;
+}
 
 struct Score {
     kc_layer_view layer;
@@ -59,10 +71,11 @@ struct Queries {
           bytes(reinterpret_cast<int8_t*>(centred + group)),
           padded(padded_dim) {}
 };
-size_t queries_bytes(int group, int padded, int32_t codec) {
-    size_t n_bytes = static_cast<size_t>(padded) * sizeof(float);
+size_t queries_bytes(int group, int head_dim, int32_t codec) {
+    const auto padded = static_cast<size_t>(lanes_of(codec, head_dim) * pieces_of(codec) * 8);
+    size_t n_bytes = padded * sizeof(float);
     if (codec != KC_CODEC_F16) n_bytes += n_bytes + 2 * sizeof(float);
-    if (codec != KC_CODEC_F16 && codec != KC_CODEC_Q8) n_bytes += static_cast<size_t>(padded);
+    if (is_rounded(codec)) n_bytes += padded;
     return static_cast<size_t>(group) * n_bytes;
 }
 
@@ -106,8 +119,8 @@ __device__ void rotate_queries(const Score& a, const kc_sequence_view& sequence,
     __syncthreads();
 }
 
-__device__ __forceinline__ float dot8(const float4* q, const Halves8& key) {
-    const float4 low = q[0], high = q[1];
+__device__ __forceinline__ float dot8(const float* q, const Halves8& key) {
+    const float4 low = reinterpret_cast<const float4*>(q)[0], high = reinterpret_cast<const float4*>(q)[1];
     float dot = low.x * key.x[0];
     dot = fmaf(low.y, key.x[1], dot);
     dot = fmaf(low.z, key.x[2], dot);
@@ -127,10 +140,11 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
     if (span * kSpanTokens >= n_tokens) return;
     const int group = a.layer.n_q_heads / a.layer.n_kv_heads, first_head = kv_head * group;
     const int64_t first_row = static_cast<int64_t>(blockIdx.z) * a.layer.n_q_heads + first_head;
-    constexpr bool kCoded = kCodec != KC_CODEC_F16, kRounded = kCoded && kCodec != KC_CODEC_Q8;
+    constexpr bool kCoded = kCodec != KC_CODEC_F16, kRounded = is_rounded(kCodec);
+    constexpr int kPieces = pieces_of(kCodec);
 
-    const int lanes = lanes_per_row(head_dim);
-    const Queries q(group, lanes * 8);
+    const int lanes = lanes_of(kCodec, head_dim);
+    const Queries q(group, lanes * kPieces * 8);
     for (int i = threadIdx.x; i < group * q.padded; i += kScoreThreads) {
         const int d = i % q.padded;
         q.plain[i] =
@@ -151,12 +165,12 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
         const int64_t position = static_cast<int64_t>(sequence.pages[page].position) + t;
         const bool seen = inside && sees(query, a.n_sink, position);
         Halves8 key = {};
-        uint2 levels = {0u, 0u};
+        uint2 levels[kPieces] = {};
         const float* against = q.plain;
+        const uint8_t* plain = nullptr;
         float row_scale = 1.f;
         bool centred = false;
-        if (seen && lane * 8 < head_dim) {
-            const uint8_t* plain = nullptr;
+        if (seen && lane * kPieces * 8 < head_dim) {
             if (!kCoded) {
                 plain = store_block(a.layer.k, sequence, page, kv_head, head_dim) + t * 2 * head_dim;
             } else if (in_first_store(a.layer.k, sequence, page)) {
@@ -166,12 +180,16 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
                 plain = exact_rows(a.layer.exact, sequence.pages[page].exact, kv_head) + t * a.layer.exact.row_bytes;
             }
             if (plain != nullptr) {
-                key = load_halves8(plain + lane * 16);
+                if constexpr (!kRounded) key = load_halves8(plain + lane * 16);
             } else if constexpr (kCoded) {
                 const uint8_t* block = store_block(a.layer.k, sequence, page, kv_head, head_dim);
                 const uint8_t* row = block + t * packed_row_bytes(kCodec, head_dim);
                 if constexpr (kRounded) {
-                    levels = load_bytes8<kCodec>(row, lane, head_dim);
+#pragma unroll
+                    for (int p = 0; p < kPieces; ++p) {
+                        const int piece = lane * kPieces + p;
+                        if (piece * 8 < head_dim) levels[p] = load_bytes8<kCodec>(row, piece, head_dim);
+                    }
                 } else {
                     key = load_levels8<kCodec>(row, lane, head_dim);
                 }
@@ -181,13 +199,22 @@ __global__ void __launch_bounds__(kScoreThreads) score_span(Score a) {
             }
         }
         for (int h = 0; h < group; ++h) {
-            float dot;
-            if (kRounded && centred) {
-                const int2 part = *reinterpret_cast<const int2*>(q.bytes + h * q.padded + lane * 8);
-                dot = static_cast<float>(
-                    __dp4a(static_cast<int>(levels.y), part.y, __dp4a(static_cast<int>(levels.x), part.x, 0)));
-            } else {
-                dot = dot8(reinterpret_cast<const float4*>(against + h * q.padded + lane * 8), key);
+            float dot = 0.f;
+            if constexpr (!kRounded) {
+                dot = dot8(against + h * q.padded + lane * 8, key);
+            } else if (centred) {
+                const int2* part = reinterpret_cast<const int2*>(q.bytes + h * q.padded + lane * kPieces * 8);
+                int sum = 0;
+#pragma unroll
+                for (int p = 0; p < kPieces; ++p) {
+                    sum = __dp4a(static_cast<int>(levels[p].x), part[p].x, sum);
+                    sum = __dp4a(static_cast<int>(levels[p].y), part[p].y, sum);
+                }
+                dot = static_cast<float>(sum);
+            } else if (plain != nullptr) {
+                // Few are: they need not stay in registers.
+                for (int d = lane * kPieces * 8; d < min(head_dim, (lane + 1) * kPieces * 8); d += 8)
+                    dot += dot8(q.plain + h * q.padded + d, load_halves8(plain + 2 * d));
             }
             dot = lanes_sum(dot, lanes);
             if (!inside || lane != 0) continue;
@@ -305,7 +332,7 @@ void attention_score(Context& context, const kc_attention_score_params& params) 
                          params.n_nonfinite};
     const auto x = static_cast<unsigned>(n_spans), z = static_cast<unsigned>(wave.n_queries);
     const auto kv_heads = static_cast<unsigned>(n_heads), q_heads = static_cast<unsigned>(n_heads * group);
-    const size_t bytes = queries_bytes(group, lanes_per_row(layer.head_dim) * 8, layer.k.codec);
+    const size_t bytes = queries_bytes(group, layer.head_dim, layer.k.codec);
     for_codec(layer.k.codec, [&](auto codec) {
         launch(score_span<decltype(codec)::value>, dim3(x, kv_heads, z), kScoreThreads, bytes, context.stream(), score);
     });
