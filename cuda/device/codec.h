@@ -15,37 +15,32 @@ namespace kc::cuda {
 
 __host__ __device__ constexpr int packed_row_bytes(int codec, int head_dim) { return codec_bits(codec) * head_dim / 8; }
 
-// Magnitudes of the levels, lowest in the lowest byte. A code is sign << (bits - 1) | index of the magnitude.
-template <int kCodec>
-__device__ __forceinline__ float level_of(unsigned code) {
-    constexpr int kBits = codec_bits(kCodec);
-    const unsigned index = code & ((1u << (kBits - 1)) - 1);
-    unsigned magnitude;
-    if (kCodec == KC_CODEC_Q4) {
-        magnitude =
-            __byte_perm(6u | 18u << 8 | 31u << 16 | 44u << 24, 58u | 75u << 8 | 96u << 16 | 127u << 24, index) & 255u;
-    } else if (kCodec == KC_CODEC_Q3) {
-        magnitude = __byte_perm(14u | 45u << 8 | 79u << 16 | 127u << 24, 0u, index) & 255u;
-    } else {
-        magnitude = index ? 127u : 38u;
-    }
-    return code >> (kBits - 1) ? -static_cast<float>(magnitude) : static_cast<float>(magnitude);
+// What is 256 with each of the four bytes.
+__host__ __device__ constexpr unsigned minus_bytes(unsigned bytes) {
+    unsigned out = 0;
+    for (int shift = 0; shift < 32; shift += 8) out |= ((0x100u - (bytes >> shift & 255u)) & 255u) << shift;
+    return out;
 }
 
-// Four levels, a byte each, by the lower four nibbles of their indices and signs.
+// Four levels, a byte each, by the lower four nibbles of the indices of their magnitudes and of their signs.
 template <int kCodec>
 __device__ __forceinline__ unsigned signed_levels4(unsigned indices, unsigned signs) {
-    // Magnitudes as above, and what is 256 with them: a byte permutation looks up four at once.
+    // The magnitudes, lowest in the lowest byte: a byte permutation looks up four at once.
     constexpr unsigned kLow = kCodec == KC_CODEC_Q4   ? 6u | 18u << 8 | 31u << 16 | 44u << 24
                               : kCodec == KC_CODEC_Q3 ? 14u | 45u << 8 | 79u << 16 | 127u << 24
                                                       : 38u | 127u << 8;
     constexpr unsigned kHigh = kCodec == KC_CODEC_Q4 ? 58u | 75u << 8 | 96u << 16 | 127u << 24 : 0u;
-    constexpr unsigned kMinusLow = kCodec == KC_CODEC_Q4   ? 250u | 238u << 8 | 225u << 16 | 212u << 24
-                                   : kCodec == KC_CODEC_Q3 ? 242u | 211u << 8 | 177u << 16 | 129u << 24
-                                                           : 218u | 129u << 8;
-    constexpr unsigned kMinusHigh = kCodec == KC_CODEC_Q4 ? 198u | 181u << 8 | 160u << 16 | 129u << 24 : 0u;
+    constexpr unsigned kMinusLow = minus_bytes(kLow), kMinusHigh = minus_bytes(kHigh);
     const unsigned negative = __byte_perm(0xff00u, 0u, signs);
     return (__byte_perm(kLow, kHigh, indices) & ~negative) | (__byte_perm(kMinusLow, kMinusHigh, indices) & negative);
+}
+
+// A code is sign << (bits - 1) | index of the magnitude.
+template <int kCodec>
+__device__ __forceinline__ float level_of(unsigned code) {
+    constexpr int kSignBit = codec_bits(kCodec) - 1;
+    const unsigned level = signed_levels4<kCodec>(code & ((1u << kSignBit) - 1), code >> kSignBit);
+    return static_cast<float>(static_cast<int8_t>(level));
 }
 
 // Eight levels, dimensions [8 * piece, 8 * piece + 8) of a packed row, a signed byte each, the first one lowest.
