@@ -226,13 +226,18 @@ void groups_and_unions(const kc::Kernels* kernels) {
 void bounds(const kc::Kernels* kernels) {
     TestContext context(kernels, 1);
     std::mt19937 random(7);
-    for (const auto& [n, kind] : {std::pair{200, Kind::random}, std::pair{3000, Kind::random},
-                                  std::pair{1000, Kind::steep}, std::pair{3000, Kind::steep}}) {
+    struct Weights {
+        int n;
+        Kind kind;
+    };
+    for (const Weights& of : {Weights{200, Kind::random}, Weights{3000, Kind::random}, Weights{1000, Kind::steep},
+                              Weights{3000, Kind::steep}}) {
+        const int n = of.n;
         for (const bool squares : {false, true}) {
             for (const float bound : {0.5f, 0.1f, 0.01f, 1e-4f, 3e-6f}) {
                 for (const int select : {KC_SELECT_GROUP, KC_SELECT_UNION}) {
                     std::vector<std::vector<float>> weights;
-                    for (int h = 0; h < 3; ++h) weights.push_back(make_weights(random, n, kind));
+                    for (int h = 0; h < 3; ++h) weights.push_back(make_weights(random, n, of.kind));
                     CacheCase cache = view_of(3, 1, n);
                     StepOptions options;
                     options.n_keep = 5;
