@@ -151,7 +151,8 @@ void against_reference(const kc::Kernels* kernels, int32_t activations) {
         for (int64_t size = 1; size <= 70; size += size < 20 ? 1 : 7) {
             const int64_t n_cols = blocks ? 32 * (size % 9 + 1) : size;
             for (const int64_t n_tokens : {int64_t{1}, int64_t{2}, int64_t{3}, size % 23 + 4}) {
-                const int64_t n_rows = (size * 5 + n_tokens) % 70 + 1;
+                // Also so many that the streams of a single token are long.
+                const int64_t n_rows = (size * 5 + n_tokens) % 70 + 1 + (size % 6 == 0 ? 300 : 0);
                 const bool bias = seed & 1, accumulate = seed & 2;
                 const int64_t x_stride = n_cols + (seed & 4 ? 3 : 0), out_stride = n_rows + (seed & 8 ? 5 : 0);
                 const Weights weights(type, n_rows, n_cols, seed);
@@ -198,8 +199,8 @@ void against_reference(const kc::Kernels* kernels, int32_t activations) {
                         }
                     }
                     for (int64_t r = 0; r < n_rows; ++r) {
-                        double sum = before[static_cast<size_t>(t * n_rows + r)] + (bias ? biases[r] : 0);
-                        double magnitude = std::fabs(sum), quantisation = 0;
+                        const double old = before[static_cast<size_t>(t * n_rows + r)], added = bias ? biases[r] : 0;
+                        double sum = old + added, magnitude = std::fabs(old) + std::fabs(added), quantisation = 0;
                         for (int64_t c = 0; c < n_cols; ++c) {
                             const double w = weights.values[static_cast<size_t>(r * n_cols + c)];
                             sum += w * x[t * x_stride + c];

@@ -78,7 +78,7 @@ struct SixteenRows {
         else
             return dots_of_nibbles<W>(rows, offset, x);
     }
-    static RowsF eight(F sums, int r) { return r == 0 ? _mm512_castps512_ps256(sums) : high_half(sums); }
+    static void store(float* p, F sums) { _mm512_storeu_ps(p, sums); }
 };
 typedef SixteenRows TokenRows;
 inline __m512 rows_mul(__m512 a, __m512 b) { return _mm512_mul_ps(a, b); }

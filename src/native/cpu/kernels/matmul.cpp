@@ -43,10 +43,21 @@ Layout layout(int64_t n_tokens, int64_t n_cols, bool bytes, bool floats, int n_t
     return at;
 }
 
+// How far each stream is ahead of the one before: so many rows that their addresses are not all alike in the bits that
+// choose a place in the first-level cache.
+int64_t stream_skew(int64_t stream_rows, int64_t row_bytes) {
+    for (int64_t skew = 0; skew < std::min<int64_t>(stream_rows, 4); ++skew) {
+        const int64_t apart = (stream_rows + skew) * row_bytes % 512;
+        if (apart >= 128 && apart <= 384) return skew;
+    }
+    return 0;
+}
+
 struct Output {
     MatMulRows rows;
     void (*multiply)(const MatMulInput* input, const MatMulRows* rows, void* scratch);
     int64_t first_group;  // number of its first group among the groups of all outputs
+    int64_t n_groups;     // groups of 8 rows, or of a row of every stream
 };
 
 }  // namespace
@@ -65,24 +76,31 @@ void matmul_reserve(CpuContext& context, int64_t n_tokens, int64_t n_cols) {
 
 void matmul(CpuContext& context, const kc_matmul_params& params) {
     if (params.n_tokens <= 0) return;
+    const MatMulBodies& bodies = context.kernels->matmul;
     Output outputs[KC_MATMUL_MAX_OUTPUTS];
     int64_t n_groups = 0;
-    int64_t largest_row_bytes = 1;
+    int64_t largest_group_bytes = 1;
     bool bytes = false, floats = false;
     for (int i = 0; i < params.n_outputs; ++i) {
         const kc_matmul_output& wanted = params.outputs[i];
-        const WeightBodies& weight = *find_weight(context.kernels->matmul, wanted.weight.type);
+        const WeightBodies& weight = *find_weight(bodies, wanted.weight.type);
         const bool in_bytes = context.activations == KC_ACTIVATIONS_Q8 && weight.multiply_bytes != nullptr;
         bytes = bytes || in_bytes;
         floats = floats || !in_bytes;
         const int64_t n_rows = wanted.weight.n_rows;
         const int64_t row_bytes = params.n_cols / weight.block * weight.block_bytes;
-        largest_row_bytes = std::max(largest_row_bytes, row_bytes);
-        outputs[i] = {{static_cast<const uint8_t*>(wanted.weight.data), row_bytes, 0, n_rows, wanted.bias, wanted.out,
+        const MatMulStreams& streams = in_bytes ? bodies.byte_streams : bodies.float_streams;
+        const bool streamed = params.n_tokens <= streams.most_tokens;
+        const int64_t n_at_once = streamed ? streams.n_streams : kMatMulGroup;
+        const int64_t n_of_output = ceil_div(n_rows, n_at_once);
+        outputs[i] = {{static_cast<const uint8_t*>(wanted.weight.data), row_bytes, n_rows, streamed ? n_of_output : 0,
+                       streamed ? stream_skew(n_of_output, row_bytes) : 0, 0, 0, wanted.bias, wanted.out,
                        wanted.out_stride != 0 ? wanted.out_stride : n_rows, wanted.accumulate},
                       in_bytes ? weight.multiply_bytes : weight.multiply_floats,
-                      n_groups};
-        n_groups += ceil_div(n_rows, kMatMulGroup);
+                      n_groups,
+                      n_of_output};
+        largest_group_bytes = std::max(largest_group_bytes, n_at_once * row_bytes);
+        n_groups += n_of_output;
     }
 
     ThreadPool& pool = context.pool;
@@ -115,15 +133,22 @@ void matmul(CpuContext& context, const kc_matmul_params& params) {
     // idle.
     const int64_t fair = std::max<int64_t>(1, n_groups / (4 * pool.n_threads()));
     const int64_t grain = params.n_tokens == 1 ? 1 : std::min<int64_t>(fair, kMatMulPanel / kMatMulGroup);
-    const int64_t least = ceil_div(kPieceBytes, kMatMulGroup * largest_row_bytes * params.n_tokens);
+    const int64_t least = ceil_div(kPieceBytes, largest_group_bytes * params.n_tokens);
     pool.run(n_groups, std::max(grain, least), [&](int64_t begin, int64_t end, int worker) {
         uint8_t* mine = scratch + at.workers + static_cast<uint64_t>(worker) * at.worker_bytes;
         for (int i = 0; i < params.n_outputs; ++i) {
-            const int64_t first = outputs[i].first_group;
-            MatMulRows rows = outputs[i].rows;
-            rows.row_begin = std::max<int64_t>(0, begin - first) * kMatMulGroup;
-            rows.row_end = std::min((end - first) * kMatMulGroup, rows.row_end);
-            if (rows.row_begin < rows.row_end) outputs[i].multiply(&input, &rows, mine);
+            const Output& output = outputs[i];
+            const int64_t first = std::max<int64_t>(0, begin - output.first_group);
+            const int64_t last = std::min(end - output.first_group, output.n_groups);
+            if (first >= last) continue;
+            MatMulRows rows = output.rows;
+            rows.begin = first;
+            rows.end = last;
+            if (rows.stream_rows == 0) {
+                rows.begin *= kMatMulGroup;
+                rows.end = std::min(last * kMatMulGroup, rows.n_rows);
+            }
+            output.multiply(&input, &rows, mine);
         }
     });
 }

@@ -1,7 +1,8 @@
 // Purpose:  out = x . W^T for one to four matrices that share x, with bias and accumulation; rows of W as floats for
 // embed. Shapes:   x [n_tokens, n_cols], W [n_rows, n_cols], out [n_tokens, n_rows]. Mapping:  groups of 8 rows of all
 // matrices over the pool, every group against all tokens. One token: weights stream from
-//           memory once. More: a group is unpacked once into the worker's scratch and meets tiles of tokens.
+//           memory once, as several streams of rows side by side. More: a group is unpacked once into the worker's
+//           scratch and meets tiles of tokens.
 // Traffic:  bytes of W once + 4 * n_tokens * (n_cols + n_rows) * (2 for the outputs that accumulate).
 // Numerics: x as floats: kLanes partial sums over the columns, then a fixed tree. x in 8 bits: exact integer sums per
 // block of
@@ -30,12 +31,17 @@ struct MatMulInput {
     const float* x_sum;    // [n_tokens, n_cols / 32]: scale * q_sum
 };
 
-// Rows [row_begin, row_end) of one matrix, row_begin a multiple of 8.
+// Rows of one matrix. For tiles of tokens: rows [begin, end), begin a multiple of 8. For few tokens the matrix is cut
+// into streams of stream_rows rows, and what is meant are rows [begin, end) of every stream: a core that reads memory
+// from one end to the other waits at every page; of several streams some always have data at hand.
 struct MatMulRows {
     const uint8_t* weight;  // row 0
     int64_t row_bytes;
-    int64_t row_begin;
-    int64_t row_end;
+    int64_t n_rows;       // of the matrix
+    int64_t stream_rows;  // 0: tiles. The last streams may be shorter, or empty
+    int64_t stream_skew;  // row i of stream s is its (i + s * skew) % stream_rows
+    int64_t begin;
+    int64_t end;
     const float* bias;  // [n_rows], or nullptr
     float* out;         // [n_tokens, n_rows], rows out_stride apart
     int64_t out_stride;
@@ -59,8 +65,16 @@ constexpr int kMatMulGroup = 8;
 // Rows that are unpacked together, so that a block of tokens, once in the second-level cache, serves all of them.
 constexpr int kMatMulPanel = 32;
 
+// The streams into which a matrix is cut for n_tokens tokens up to most_tokens.
+struct MatMulStreams {
+    int32_t n_streams;
+    int64_t most_tokens;
+};
+
 struct MatMulBodies {
     WeightBodies weights[kWeightTypes];
+    MatMulStreams byte_streams;
+    MatMulStreams float_streams;
     // One token into 8 bits. A block that holds a NaN or an infinity gets a NaN as its scale.
     void (*quantise)(const float* x, int64_t n_cols, int8_t* q, float* scale, int32_t* q_sum, float* x_sum);
 };

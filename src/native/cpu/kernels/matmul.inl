@@ -13,6 +13,8 @@ inline float half_at(const uint8_t* p) {
 #include "cpu/kernels/weights/q4_1.inl"
 #include "cpu/kernels/weights/q8_0.inl"
 
+#include "cpu/kernels/matmul_streams.inl"
+
 #include "cpu/kernels/matmul_floats.inl"
 
 #include "cpu/kernels/matmul_bytes.inl"
@@ -34,5 +36,7 @@ constexpr MatMulBodies matmul_bodies = {
         weight_bodies<WeightQ4_0>(),
         weight_bodies<WeightQ4_1>(),
     },
+    {TokenRows::kRows, kMostStreamedTokens},
+    {kFloatStreams, 1},
     quantise_token,
 };

@@ -37,7 +37,7 @@ inline void finish_rows(const MatMulRows& rows, int64_t token, int64_t row, int 
 }
 
 // What a token meets at a time. dots<W>: the integer dot products of x with the block at rows[r] + offset of every row,
-// too large by kSignedZero times the sum of x where the weights are signed. eight: the sums of rows r to r + 7.
+// too large by kSignedZero times the sum of x where the weights are signed.
 struct EightRows {
     typedef RowsF F;
     static constexpr int kRows = 8;
@@ -48,22 +48,24 @@ struct EightRows {
     static RowsI dots(const uint8_t* const* rows, int64_t offset, const Bytes& x) {
         return dot_rows<W>(rows, offset, x);
     }
-    static RowsF eight(F sums, int) { return sums; }
+    static void store(float* p, F sums) { rows_store(p, sums); }
 };
 
-// Rows, straight from the file's layout, against one token.
+// A row of every stream, straight from the file's layout, against one token; the first token fetches what follows.
 template <class W, class Dots>
-inline typename Dots::F rows_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token,
-                                         const uint8_t* next_rows) {
+inline typename Dots::F rows_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token) {
     constexpr int kZero = W::kZero + (W::kSigned ? Dots::kSignedZero : 0);
+    constexpr int kLineBlocks = (64 + W::kBlockBytes / 2) / W::kBlockBytes;
     const int64_t n_blocks = input.n_cols / 32;
     const int8_t* q = input.q + token * input.n_cols;
     const float* scale = input.scale + token * n_blocks;
     typename Dots::F sums = Dots::splat(0.f);
     for (int64_t b = 0; b < n_blocks; ++b) {
         const int64_t offset = b * W::kBlockBytes;
-        // The next rows lie right behind these: fetch as many of their bytes as this step consumes.
-        for (int i = 0; i < Dots::kRows * W::kBlockBytes; i += 64) prefetch(next_rows + Dots::kRows * offset + i);
+        // Once for about every line.
+        if (b % kLineBlocks == 0 && token == 0) {
+            for (int r = 0; r < Dots::kRows; ++r) prefetch(row_pointers[r] + offset + kAheadBytes);
+        }
         auto dots = Dots::template dots<W>(row_pointers, offset, load_bytes(q + 32 * b));
         if constexpr (kZero != 0) dots = rows_sub(dots, kZero * input.q_sum[token * n_blocks + b]);
         const typename Dots::F scales = rows_mul(Dots::load_f16(row_pointers, offset), Dots::splat(scale[b]));
@@ -136,7 +138,7 @@ inline void byte_tiles(const MatMulInput& input, const MatMulRows& rows, const I
 // Some rows; where there are fewer, the last is repeated. Returns how many there are.
 template <int N>
 inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[N]) {
-    const int64_t n_rows = rows.row_end - row;
+    const int64_t n_rows = rows.end - row;
     const uint8_t* first = rows.weight + row * rows.row_bytes;
     for (int r = 0; r < N; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
     return static_cast<int>(n_rows < N ? n_rows : N);
@@ -150,11 +152,11 @@ void multiply_tiles(const MatMulInput& input, const MatMulRows& rows, void* scra
     const int64_t n_blocks = input.n_cols / 32;
     int64_t token_block = kTokenBlockBytes / input.n_cols / kByteTileTokens * kByteTileTokens;
     if (token_block < kByteTileTokens) token_block = kByteTileTokens;
-    for (int64_t panel_row = rows.row_begin; panel_row < rows.row_end; panel_row += kMatMulPanel) {
+    for (int64_t panel_row = rows.begin; panel_row < rows.end; panel_row += kMatMulPanel) {
         InterleavedGroup groups[kGroups];
         int n_valid[kGroups];
         int n_groups = 0;
-        for (; n_groups < kGroups && panel_row + n_groups * kMatMulGroup < rows.row_end; ++n_groups) {
+        for (; n_groups < kGroups && panel_row + n_groups * kMatMulGroup < rows.end; ++n_groups) {
             uint8_t* base = static_cast<uint8_t*>(scratch) + n_groups * n_blocks * kMatMulGroup * (32 + 4 + 4);
             float* scales = reinterpret_cast<float*>(base + n_blocks * kMatMulGroup * 32);
             groups[n_groups] = {base, scales, scales + n_blocks * kMatMulGroup};
@@ -172,36 +174,31 @@ void multiply_tiles(const MatMulInput& input, const MatMulRows& rows, void* scra
     }
 }
 
-template <class W, class Dots>
-inline void few_tokens(const MatMulInput& input, const MatMulRows& rows, int64_t row) {
-    const uint8_t* row_pointers[Dots::kRows];
-    const int n_valid = group_rows(rows, row, row_pointers);
-    const uint8_t* next_rows = rows.weight + (row + Dots::kRows) * rows.row_bytes;
-    for (int64_t token = 0; token < input.n_tokens; ++token) {
-        const auto sums = rows_times_token<W, Dots>(row_pointers, input, token, next_rows);
-        for (int r = 0; r < n_valid; r += kMatMulGroup) {
-            const int n_left = n_valid - r;
-            finish_rows(rows, token, row + r, n_left < kMatMulGroup ? n_left : kMatMulGroup, Dots::eight(sums, r));
+// Few tokens: a row of every stream at a time.
+template <class W>
+void multiply_streams(const MatMulInput& input, const MatMulRows& rows) {
+    constexpr int kStreams = TokenRows::kRows;
+    prefetch_streams(StreamRows<kStreams>(rows, rows.begin));
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+        const StreamRows<kStreams> at(rows, i);
+        for (int64_t token = 0; token < input.n_tokens; ++token) {
+            float sums[kStreams];
+            TokenRows::store(sums, rows_times_token<W, TokenRows>(at.data, input, token));
+            finish_streams(rows, token, at, sums);
         }
     }
 }
 
+// Interleaving a group costs about as much as one token more gains by it.
+constexpr int64_t kMostStreamedTokens = kInterleaves ? 5 : INT64_MAX;
+
 template <class W>
 void multiply_bytes(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
     if constexpr (kInterleaves) {
-        // Interleaving a group costs about as much as this many tokens gain by it.
-        constexpr int64_t kFewTokens = 6;
-        if (input->n_tokens >= kFewTokens) {
+        if (rows->stream_rows == 0) {
             multiply_tiles<W>(*input, *rows, scratch);
             return;
         }
     }
-    int64_t row = rows->row_begin;
-    // More rows at a time where registers hold them, as long as there are more than one group has.
-    if constexpr (TokenRows::kRows > kMatMulGroup) {
-        for (; row + kMatMulGroup < rows->row_end; row += TokenRows::kRows) {
-            few_tokens<W, TokenRows>(*input, *rows, row);
-        }
-    }
-    for (; row < rows->row_end; row += kMatMulGroup) few_tokens<W, EightRows>(*input, *rows, row);
+    multiply_streams<W>(*input, *rows);
 }

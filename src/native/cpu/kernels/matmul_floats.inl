@@ -45,26 +45,18 @@ inline void float_tile(const uint8_t* const* rows, const float* x, int64_t x_str
     }
 }
 
-inline void finish(const MatMulRows& rows, int64_t token, int64_t row, float sum) {
-    float* out = rows.out + token * rows.out_stride + row;
-    if (rows.bias != nullptr) sum += rows.bias[row];
-    *out = rows.accumulate ? *out + sum : sum;
-}
-
 // R rows, of which the first n_valid are stored, against tokens [token, token_end) in tiles of T and less.
 template <class W, int R, int T>
 inline void float_tiles(const MatMulInput& input, const MatMulRows& rows, const uint8_t* const* row_pointers,
-                        int64_t row, int n_valid, int64_t token, int64_t token_end, int64_t ahead_bytes) {
+                        int64_t row, int n_valid, int64_t token, int64_t token_end) {
     for (; token + T <= token_end; token += T) {
         float sums[R][T];
-        float_tile<W, R, T>(row_pointers, input.x + token * input.x_stride, input.x_stride, input.n_cols, ahead_bytes,
-                            sums);
+        float_tile<W, R, T>(row_pointers, input.x + token * input.x_stride, input.x_stride, input.n_cols, 0, sums);
         for (int r = 0; r < n_valid; ++r) {
             for (int t = 0; t < T; ++t) finish(rows, token + t, row + r, sums[r][t]);
         }
     }
-    if constexpr (T > 1)
-        float_tiles<W, R, T / 2>(input, rows, row_pointers, row, n_valid, token, token_end, ahead_bytes);
+    if constexpr (T > 1) float_tiles<W, R, T / 2>(input, rows, row_pointers, row, n_valid, token, token_end);
 }
 
 template <class W>
@@ -79,6 +71,20 @@ void decode_row(const uint8_t* row, int64_t n_cols, float* out) {
     }
 }
 
+constexpr int kFloatStreams = 4;
+
+// One token: a row of every stream at a time.
+template <class W>
+void multiply_float_streams(const MatMulInput& input, const MatMulRows& rows) {
+    prefetch_streams(StreamRows<kFloatStreams>(rows, rows.begin));
+    for (int64_t i = rows.begin; i < rows.end; ++i) {
+        const StreamRows<kFloatStreams> at(rows, i);
+        float sums[kFloatStreams][1];
+        float_tile<W, kFloatStreams, 1>(at.data, input.x, 0, input.n_cols, kAheadBytes, sums);
+        finish_streams(rows, 0, at, sums[0]);
+    }
+}
+
 template <class W>
 void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scratch) {
     constexpr int R = 4;
@@ -89,20 +95,16 @@ void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scr
         for (int r = 0; r < R; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * row_bytes;
         return static_cast<int>(n_rows < R ? n_rows : R);
     };
-    const uint8_t* row_pointers[R];
-    if (input->n_tokens == 1) {
-        for (int64_t row = rows->row_begin; row < rows->row_end; row += R) {
-            const uint8_t* first = rows->weight + row * rows->row_bytes;
-            const int n_valid = pointers(first, rows->row_bytes, rows->row_end - row, row_pointers);
-            float_tiles<W, R, 1>(*input, *rows, row_pointers, row, n_valid, 0, 1, R * rows->row_bytes);
-        }
+    if (rows->stream_rows != 0) {
+        multiply_float_streams<W>(*input, *rows);
         return;
     }
+    const uint8_t* row_pointers[R];
     int64_t token_block = kTokenBlockBytes / (4 * input->n_cols) / kFloatTileTokens * kFloatTileTokens;
     if (token_block < kFloatTileTokens) token_block = kFloatTileTokens;
     float* panel = static_cast<float*>(scratch);
-    for (int64_t panel_row = rows->row_begin; panel_row < rows->row_end; panel_row += kMatMulPanel) {
-        const int64_t n_left = rows->row_end - panel_row;
+    for (int64_t panel_row = rows->begin; panel_row < rows->end; panel_row += kMatMulPanel) {
+        const int64_t n_left = rows->end - panel_row;
         const int64_t n_rows = n_left < kMatMulPanel ? n_left : kMatMulPanel;
         const uint8_t* source = rows->weight + panel_row * rows->row_bytes;
         int64_t source_bytes = rows->row_bytes;
@@ -117,7 +119,7 @@ void multiply_floats(const MatMulInput* input, const MatMulRows* rows, void* scr
             for (int64_t r = 0; r < n_rows; r += R) {
                 const int n_valid = pointers(source + r * source_bytes, source_bytes, n_rows - r, row_pointers);
                 float_tiles<WeightF32, R, kFloatTileTokens>(*input, *rows, row_pointers, panel_row + r, n_valid, token,
-                                                            token_end, 0);
+                                                            token_end);
             }
         }
     }
