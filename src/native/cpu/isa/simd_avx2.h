@@ -98,3 +98,4 @@ constexpr int kFloatTileTokens = 3;
 constexpr int kByteTileTokens = 4;
 
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+inline void prefetch_once(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_NTA); }

@@ -87,3 +87,4 @@ constexpr int kFloatTileTokens = 6;
 constexpr int kByteTileTokens = 8;
 
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+inline void prefetch_once(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_NTA); }

@@ -239,3 +239,5 @@ constexpr int kByteTileTokens = 4;
 
 // The line of memory at p will be read soon.
 inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+// Soon, and then for long no more: it need not take the place of others in the second-level cache.
+inline void prefetch_once(const void* p) { __builtin_prefetch(p, 0, 0); }

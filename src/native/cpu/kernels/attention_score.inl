@@ -27,11 +27,15 @@ void attention_score_scan(float* scores, int64_t n_blocks, float* max_score, int
     }
 }
 
+// Dimensions of f16 keys that are fetched ahead, 128 bytes each.
+constexpr int64_t kF16Ahead = 32;
+
 // Accumulators of N heads by V vectors of tokens; each is one chain over d, so a tile's shape does not show in the
 // bits.
 template <int N, int V>
 inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float* q, int64_t head_dim, float scale,
                          float* scores, int64_t score_stride) {
+    const int64_t n_ahead = kF16Ahead < head_dim ? kF16Ahead : head_dim;
     VecF sums[N][V];
     for (int h = 0; h < N; ++h) {
         for (int v = 0; v < V; ++v) sums[h][v] = splat(0.f);
@@ -40,7 +44,8 @@ inline void dot_f16_tile(const uint8_t* block, const uint8_t* next, const float*
         // The query stays in registers, keys pass by: N * V sums, N numbers and one key fill the 16 of AVX2.
         VecF qd[N];
         for (int h = 0; h < N; ++h) qd[h] = splat(q[h * head_dim + d]);
-        for (int at = 0; at < V * kLanes * 2; at += 64) prefetch(next + d * 128 + at);
+        const uint8_t* ahead = d < head_dim - n_ahead ? block + n_ahead * 128 : next - (head_dim - n_ahead) * 128;
+        for (int at = 0; at < V * kLanes * 2; at += 64) prefetch_once(ahead + d * 128 + at);
         for (int v = 0; v < V; ++v) {
             const VecF key = load_f16(block + d * 128 + v * 2 * kLanes);
             for (int h = 0; h < N; ++h) sums[h][v] = fma(qd[h], key, sums[h][v]);
