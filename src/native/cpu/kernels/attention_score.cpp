@@ -10,14 +10,6 @@
 namespace kc {
 namespace {
 
-// What one span of one query head leaves behind, [query, q_head, span].
-struct SpanScore {
-    float max;
-    float mass;
-    int32_t n_nonfinite;
-    int32_t reserved;
-};
-
 struct Score {
     const kc_attention_score_params& params;
     const kc_wave& wave;
@@ -25,7 +17,7 @@ struct Score {
     const Kernels& kernels;
     int64_t group;
     int64_t n_spans;
-    SpanScore* spans;
+    SpanScore* spans;     // [query, span, q_head]: what one core leaves behind lies together
     float* references;    // [query, q_head], what weights are made against
     CodedQuery* queries;  // [query, q_head], for coded keys
     int16_t* wide;        // [query, q_head, head_dim], for q8 keys; bytes for the others
@@ -35,7 +27,7 @@ struct Score {
         return params.weights + (query * layer.n_q_heads + q_head) * wave.token_stride;
     }
     SpanScore& span_of(int64_t query, int64_t q_head, int64_t span) const {
-        return spans[(query * layer.n_q_heads + q_head) * n_spans + span];
+        return spans[(query * n_spans + span) * layer.n_q_heads + q_head];
     }
 
     void prepare(int64_t query, int64_t kv_head) const;
@@ -76,7 +68,8 @@ struct Score {
     // Where both ends lie in one span, its scores tell.
     bool is_short(int64_t query) const { return wave.sequences[wave.queries[query].sequence].n_pages <= kSpanPages; }
     void find_references(int64_t query, int64_t kv_head) const;
-    void score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const;
+    void weigh_page(int64_t query, const Heads& heads, int32_t page) const;
+    void find_short_references(int64_t query, int64_t kv_head_begin, int64_t kv_head_end) const;
     void weigh_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span, bool raised) const;
     bool raise_references(int64_t query, int64_t kv_head) const;
     void merge(int64_t query, int64_t q_head) const;
@@ -188,44 +181,50 @@ void Score::find_references(int64_t query, int64_t kv_head) const {
     }
 }
 
-// Page by page, the heads of a page one after the other, as they lie in memory.
-void Score::score_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span) const {
-    const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
-    const int32_t first = static_cast<int32_t>(span * kSpanPages);
-    const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
-    for (int32_t page = first; page < last; ++page) {
-        for (int64_t head = kv_head_begin * group; head < kv_head_end * group;) {
-            const Heads heads = {head, std::min<int64_t>(group - head % group, kMaxGroup)};
-            head += heads.count;
-            const bool is_last = head == kv_head_end * group;
-            const Place next = {is_last && page + 1 < sequence.n_pages ? page + 1 : page,
-                                static_cast<int32_t>(is_last ? kv_head_begin : head / group)};
-            float* scores = weights_of(query, heads.first) + static_cast<int64_t>(page) * kPageTokens;
-            score_page(query, heads, page, next, {scores, wave.token_stride});
+// The same from scores that are there.
+void Score::find_short_references(int64_t query, int64_t kv_head_begin, int64_t kv_head_end) const {
+    const Ends ends = ends_of(query);
+    for (int64_t h = kv_head_begin * group; h < kv_head_end * group; ++h) {
+        float& reference = reference_of(query, h);
+        reference = kUnseen;
+        for (const int32_t page : {ends.first, ends.last}) {
+            float* scores = weights_of(query, h) + int64_t{page} * kPageTokens;
+            kernels.attention_score.scan(scores, 1, &reference, &span_of(query, h, 0).n_nonfinite);
         }
     }
 }
 
+void Score::weigh_page(int64_t query, const Heads& heads, int32_t page) const {
+    for (int64_t h = heads.first; h < heads.first + heads.count; ++h) {
+        kernels.attention_score.weigh(weights_of(query, h) + int64_t{page} * kPageTokens,
+                                      reference_or_zero(reference_of(query, h)), &span_of(query, h, page / kSpanPages));
+    }
+}
+
+// Page by page, the heads of a page one after the other, as they lie in memory; memory goes on while scores become
+// weights.
 void Score::weigh_span(int64_t query, int64_t kv_head_begin, int64_t kv_head_end, int64_t span, bool raised) const {
     const kc_sequence_view& sequence = wave.sequences[wave.queries[query].sequence];
-    const int64_t first = span * kSpanPages;
-    const int64_t n_pages = std::min<int64_t>(sequence.n_pages - first, kSpanPages);
-    const bool from_ends = is_short(query) && !raised;
-    const Ends ends = from_ends ? ends_of(query) : Ends{};
-    for (int64_t h = kv_head_begin * group; h < kv_head_end * group; ++h) {
-        float* scores = weights_of(query, h) + first * kPageTokens;
-        SpanScore result = {kUnseen, 0.f, 0, 0};
-        if (from_ends) {
-            float& reference = reference_of(query, h);
-            reference = kUnseen;
-            for (const int32_t page : {ends.first, ends.last}) {
-                kernels.attention_score.scan(scores + int64_t{page} * kPageTokens, 1, &reference, &result.n_nonfinite);
-            }
+    const int32_t first = static_cast<int32_t>(span * kSpanPages);
+    const int32_t last = std::min(sequence.n_pages, first + kSpanPages);
+    const int64_t head_begin = kv_head_begin * group, head_end = kv_head_end * group;
+    const bool refers_to_itself = is_short(query) && !raised;
+    for (int64_t h = head_begin; h < head_end; ++h) span_of(query, h, span) = {kUnseen, 0.f, 0, 0};
+    for (int32_t page = first; page < last; ++page) {
+        for (int64_t head = head_begin; head < head_end;) {
+            const Heads heads = {head, std::min<int64_t>(group - head % group, kMaxGroup)};
+            head += heads.count;
+            const bool is_last = head == head_end;
+            const Place next = {is_last && page + 1 < sequence.n_pages ? page + 1 : page,
+                                static_cast<int32_t>(is_last ? kv_head_begin : head / group)};
+            float* scores = weights_of(query, heads.first) + static_cast<int64_t>(page) * kPageTokens;
+            score_page(query, heads, page, next, {scores, wave.token_stride});
+            if (!refers_to_itself) weigh_page(query, heads, page);
         }
-        kernels.attention_score.scan(scores, n_pages, &result.max, &result.n_nonfinite);
-        result.mass = kernels.attention_score.exponentials(scores, n_pages, reference_or_zero(reference_of(query, h)));
-        span_of(query, h, span) = result;
     }
+    if (!refers_to_itself) return;
+    find_short_references(query, kv_head_begin, kv_head_end);
+    for (int32_t page = first; page < last; ++page) weigh_page(query, {head_begin, head_end - head_begin}, page);
 }
 
 // Whether a head's largest score lies too far above its reference; that one takes its place then.
@@ -307,7 +306,6 @@ void attention_score(CpuContext& context, const kc_attention_score_params& param
     bool raised = false;
     const auto weigh = [&](int64_t list, int64_t last, int64_t span) {
         const int64_t query = lists.query_of(list), begin = lists.head_of(list), end = lists.head_of(last - 1) + 1;
-        score.score_span(query, begin, end, span);
         score.weigh_span(query, begin, end, span, raised);
     };
     lists.over_span_heads(context.pool, 0, lists.n(), weigh);

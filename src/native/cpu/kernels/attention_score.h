@@ -24,6 +24,14 @@ struct CodedQuery {
     int32_t reserved;
 };
 
+// What the weights of a query head over some tokens come to.
+struct SpanScore {
+    float max;   // of the scores
+    float mass;  // sum of the weights
+    int32_t n_nonfinite;
+    int32_t reserved;
+};
+
 struct AttentionScoreBodies {
     // f16 keys: scores[h, t] = scale * sum over d of q[h, d] * block[d, t]. `next` is read soon after.
     void (*keys_f16)(const uint8_t* block, const uint8_t* next, const float* q, int64_t n_heads, int64_t head_dim,
@@ -42,6 +50,8 @@ struct AttentionScoreBodies {
     // The scores of n_blocks * 64 tokens that are NaN or infinite become kUnseen and are counted; max grows to the
     // largest.
     void (*scan)(float* scores, int64_t n_blocks, float* max, int32_t* n_nonfinite);
+    // The scores of 64 tokens become weights as by `scan` and `exponentials`, in one go; `span` grows by them.
+    void (*weigh)(float* scores, float reference, SpanScore* span);
     // weights = exp(scores - reference) over n_blocks * 64 tokens, in place, 0 where kUnseen; returns their sum, block
     // by block.
     float (*exponentials)(float* scores, int64_t n_blocks, float reference);

@@ -209,19 +209,26 @@ float attention_score_dot_row(const uint16_t* row, const float* q, int64_t head_
     return reduce_add(sums) * scale;
 }
 
-float attention_score_exponentials(float* scores, int64_t n_blocks, float reference) {
-    const VecF r = splat(reference);
-    float sum = 0.f;
-    for (int64_t b = 0; b < n_blocks; ++b, scores += 64) {
-        VecF total = splat(0.f);
-        for (int v = 0; v < kBlockVectors; ++v) {
-            const VecF e = exp(sub(load(scores + v * kLanes), r));
-            store(scores + v * kLanes, e);
-            total = add(total, e);
-        }
-        sum += reduce_add(total);
+// The exponentials of 64 scores, in place; returns their sum.
+inline float exponentials_of_block(float* scores, VecF reference) {
+    VecF total = splat(0.f);
+    for (int v = 0; v < kBlockVectors; ++v) {
+        const VecF e = exp(sub(load(scores + v * kLanes), reference));
+        store(scores + v * kLanes, e);
+        total = add(total, e);
     }
+    return reduce_add(total);
+}
+
+float attention_score_exponentials(float* scores, int64_t n_blocks, float reference) {
+    float sum = 0.f;
+    for (int64_t b = 0; b < n_blocks; ++b) sum += exponentials_of_block(scores + b * 64, splat(reference));
     return sum;
+}
+
+void attention_score_weigh(float* scores, float reference, SpanScore* span) {
+    attention_score_scan(scores, 1, &span->max, &span->n_nonfinite);
+    span->mass += exponentials_of_block(scores, splat(reference));
 }
 
 float attention_score_exponential(float x) {
@@ -242,6 +249,6 @@ void attention_score_sums(const float* weights, uint64_t tokens, float* sum, flo
 }
 
 constexpr AttentionScoreBodies attention_score_bodies = {
-    attention_score_keys_f16,     attention_score_keys_q8,     attention_score_keys_levels,
-    attention_score_dot_row,      attention_score_scale,       attention_score_scan,
-    attention_score_exponentials, attention_score_exponential, attention_score_sums};
+    attention_score_keys_f16,    attention_score_keys_q8, attention_score_keys_levels, attention_score_dot_row,
+    attention_score_scale,       attention_score_scan,    attention_score_weigh,       attention_score_exponentials,
+    attention_score_exponential, attention_score_sums};
