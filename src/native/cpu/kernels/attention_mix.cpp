@@ -175,19 +175,20 @@ void attention_mix(CpuContext& context, const kc_attention_mix_params& params) {
                   static_cast<float*>(params.scratch)};
     const WaveLists lists{wave};
     if (params.kept != nullptr && params.mode != KC_MIX_SKETCHED) {
-        lists.over_parts(context.pool, 0, lists.n(), [&](int64_t list, const SpanPart& part) {
-            mix.mix_part(lists.query_of(list), lists.head_of(list), part);
-        });
-    } else {
-        lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
-            // Those of the next span as well: whoever mixes this one most likely mixes that one next.
-            for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span, span + 2);
-            for (int64_t list = first; list < last; ++list) {
-                mix.mix_span(lists.query_of(list), lists.head_of(list),
-                             {lists.head_of(first), lists.head_of(last - 1) + 1}, span, !mix.rescores());
-            }
-        });
+        lists.over_parts(
+            context.pool, 0, lists.n(),
+            [&](int64_t list, const SpanPart& part) { mix.mix_part(lists.query_of(list), lists.head_of(list), part); },
+            [&](int64_t list) { mix.finish_list(lists.query_of(list), lists.head_of(list)); });
+        return;
     }
+    lists.over_span_heads(context.pool, 0, lists.n(), [&](int64_t first, int64_t last, int64_t span) {
+        // Those of the next span as well: whoever mixes this one most likely mixes that one next.
+        for (int64_t list = first; list < last; ++list) mix.prefetch_kept(lists.place_of(list), span, span + 2);
+        for (int64_t list = first; list < last; ++list) {
+            mix.mix_span(lists.query_of(list), lists.head_of(list), {lists.head_of(first), lists.head_of(last - 1) + 1},
+                         span, !mix.rescores());
+        }
+    });
     for (int64_t list = 0; mix.rescores() && list < lists.n(); ++list) {
         const int64_t query = lists.query_of(list), kv_head = lists.head_of(list);
         bool again = false;

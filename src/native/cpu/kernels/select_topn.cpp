@@ -79,16 +79,18 @@ void Choice::begin(int64_t list) const {
 // The n_keep best by the group's weights, sinks and recent ones. Whoever made the weights of some spans looks for the
 // best of these, so that next to nothing goes from core to core.
 void Choice::choose_by_group(int64_t n) const {
-    lists.over_parts(context.pool, first, n, [&](int64_t list, const SpanPart& part) {
-        SelectScratch scratch = scratch_of(list);
-        selection_of(list, scratch).find(part, params.n_keep);
-    });
-    over_lists(n, [&](int64_t list) {
-        SelectScratch scratch = scratch_of(list);
-        Selection selection = selection_of(list, scratch);
-        *scratch.n_chosen = selection.keep_found(lists.n_parts(context.pool), params.n_keep);
-        if (params.tail == nullptr) list_chosen(list, selection);
-    });
+    lists.over_parts(
+        context.pool, first, n,
+        [&](int64_t list, const SpanPart& part) {
+            SelectScratch scratch = scratch_of(list);
+            selection_of(list, scratch).find(part, params.n_keep);
+        },
+        [&](int64_t list) {
+            SelectScratch scratch = scratch_of(list);
+            Selection selection = selection_of(list, scratch);
+            *scratch.n_chosen = selection.keep_found(lists.n_parts(context.pool), params.n_keep);
+            if (params.tail == nullptr) list_chosen(list, selection);
+        });
     if (params.tail != nullptr) settle(n);
 }
 

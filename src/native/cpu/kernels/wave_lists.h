@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 
 #include "cpu/kernels/layout.h"
 #include "cpu/parallel.h"
@@ -58,20 +59,28 @@ struct WaveLists {
             for (; list < last; ++list) work(list, span);
         });
     }
-    // work(list, part) for the same lists, whose spans are cut into the parts that one thread each has above.
-    template <class Work>
-    void over_parts(ThreadPool& pool, int64_t first, int64_t count, Work&& work) const {
+    // work(list, part) for the same lists, whose spans are cut into the parts that one thread each has above; then
+    // finish(list) by whoever did the last part of the list.
+    template <class Work, class Finish>
+    void over_parts(ThreadPool& pool, int64_t first, int64_t count, Work&& work, Finish&& finish) const {
+        constexpr int64_t kAtATime = 64;
         const int64_t n = n_parts(pool), last = n_spans() - 1;
         const auto begin_of = [&](int64_t part) { return std::max<int64_t>(0, ceil_div((last + 1) * part, n) - 1); };
-        pool.run(
-            count * n, 1,
-            [&](int64_t begin, int64_t end, int) {
-                for (int64_t i = begin; i < end; ++i) {
-                    const int64_t part = i / count;
-                    work(first + i % count, SpanPart{begin_of(part), begin_of(part + 1), last, part, n});
-                }
-            },
-            Stealing::kLate);
+        std::atomic<int64_t> left[kAtATime];
+        for (const int64_t end_of_all = first + count; first < end_of_all; first += kAtATime) {
+            const int64_t n_lists = std::min(kAtATime, end_of_all - first);
+            for (int64_t i = 0; i < n_lists; ++i) left[i].store(n, std::memory_order_relaxed);
+            pool.run(
+                n_lists * n, 1,
+                [&](int64_t begin, int64_t end, int) {
+                    for (int64_t i = begin; i < end; ++i) {
+                        const int64_t at = i % n_lists, part = i / n_lists;
+                        work(first + at, SpanPart{begin_of(part), begin_of(part + 1), last, part, n});
+                        if (left[at].fetch_sub(1, std::memory_order_acq_rel) == 1) finish(first + at);
+                    }
+                },
+                Stealing::kLate);
+        }
     }
     int64_t n_parts(const ThreadPool& pool) const { return std::min<int64_t>(pool.n_threads(), n_spans()); }
 };
