@@ -39,7 +39,7 @@ inline Block block_of(const kc_store& store, const kc_sequence_view& sequence, i
 constexpr int32_t kBlocksAhead = 4;
 inline void prefetch_block(const Block& block, int32_t head_dim) {
     const auto bytes = static_cast<int64_t>(block_bytes(block.codec, head_dim));
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(block.data + at, 0, 2);
+    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(block.data + at);
 }
 
 // Asks for an exact row.
