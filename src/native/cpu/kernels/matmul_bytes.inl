@@ -189,7 +189,7 @@ void multiply_streams(const MatMulInput& input, const MatMulRows& rows) {
     }
 }
 
-// Interleaving a group costs about as much as one token more gains by it.
+// One token more gains by an interleaved group about what making it costs.
 constexpr int64_t kMostStreamedTokens = kInterleaves ? 5 : INT64_MAX;
 
 template <class W>
