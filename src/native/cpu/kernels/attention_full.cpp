@@ -167,7 +167,7 @@ void Full::score_pages(int32_t s, int32_t kv_head, int64_t n_rows, int32_t posit
             hide_unseen(row, seen);
             if (seen == 0) continue;
             float max = kUnseen;
-            kernels.attention_score.scan(row, 1, &max, &n_nonfinite);
+            kernels.attention_score.scan(row, &max, &n_nonfinite);
             if (std::isnan(tile.first[r])) tile.first[r] = max;
             tile.last[r] = max;
             tile.max[r] = std::max(tile.max[r], max);

@@ -175,7 +175,7 @@ void Score::find_references(int64_t query, int64_t kv_head) const {
         for (const int32_t page : {ends.first, ends.last}) {
             score_page(query, heads, page, behind, {scores, kPageTokens});
             for (int64_t i = 0; i < heads.count; ++i) {
-                kernels.attention_score.scan(scores + i * kPageTokens, 1, max + i, &unused);
+                kernels.attention_score.scan(scores + i * kPageTokens, max + i, &unused);
             }
         }
     }
@@ -189,7 +189,7 @@ void Score::find_short_references(int64_t query, int64_t kv_head_begin, int64_t 
         reference = kUnseen;
         for (const int32_t page : {ends.first, ends.last}) {
             float* scores = weights_of(query, h) + int64_t{page} * kPageTokens;
-            kernels.attention_score.scan(scores, 1, &reference, &span_of(query, h, 0).n_nonfinite);
+            kernels.attention_score.scan(scores, &reference, &span_of(query, h, 0).n_nonfinite);
         }
     }
 }

@@ -47,9 +47,9 @@ struct AttentionScoreBodies {
     float (*dot_row)(const uint16_t* row, const float* q, int64_t head_dim, float scale);
     // For prompts: scores[t] = scores[t] * row_scales[t] + offset for 64 tokens, in place.
     void (*scale)(float* scores, const uint16_t* row_scales, float offset);
-    // The scores of n_blocks * 64 tokens that are NaN or infinite become kUnseen and are counted; max grows to the
+    // Those of the scores of 64 tokens that are NaN or infinite become kUnseen and are counted; max grows to the
     // largest.
-    void (*scan)(float* scores, int64_t n_blocks, float* max, int32_t* n_nonfinite);
+    void (*scan)(float* scores, float* max, int32_t* n_nonfinite);
     // The scores of 64 tokens become weights as by `scan` and `exponentials`, in one go; `span` grows by them.
     void (*weigh)(float* scores, float reference, SpanScore* span);
     // weights = exp(scores - reference) over n_blocks * 64 tokens, in place, 0 where kUnseen; returns their sum, block

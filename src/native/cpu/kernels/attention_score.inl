@@ -5,9 +5,9 @@ inline void score_dots(VecF dots, const uint16_t* row_scales, const CodedQuery& 
     store(scores + t, fma(mul(dots, load_f16(row_scales + t)), splat(query.factor), splat(query.offset)));
 }
 
-void attention_score_scan(float* scores, int64_t n_blocks, float* max_score, int32_t* n_nonfinite) {
+void attention_score_scan(float* scores, float* max_score, int32_t* n_nonfinite) {
     VecF largest = splat(*max_score), probe = splat(0.f);
-    for (int64_t t = 0; t < n_blocks * 64; t += kLanes) {
+    for (int t = 0; t < 64; t += kLanes) {
         const VecF score = load(scores + t);
         largest = max(score, largest);
         probe = fma(score, splat(0.f), probe);
@@ -17,7 +17,7 @@ void attention_score_scan(float* scores, int64_t n_blocks, float* max_score, int
         *max_score = reduce_max(largest);
         return;
     }
-    for (int64_t t = 0; t < n_blocks * 64; ++t) {
+    for (int t = 0; t < 64; ++t) {
         if (!(scores[t] - scores[t] == 0.f)) {
             scores[t] = kUnseen;
             ++*n_nonfinite;
@@ -227,7 +227,7 @@ float attention_score_exponentials(float* scores, int64_t n_blocks, float refere
 }
 
 void attention_score_weigh(float* scores, float reference, SpanScore* span) {
-    attention_score_scan(scores, 1, &span->max, &span->n_nonfinite);
+    attention_score_scan(scores, &span->max, &span->n_nonfinite);
     span->mass += exponentials_of_block(scores, splat(reference));
 }
 

@@ -52,27 +52,27 @@ struct EightRows {
 };
 
 // A row of every stream, straight from the file's layout, against one token; the first token fetches what follows.
-template <class W, class Dots>
-inline typename Dots::F rows_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token) {
-    constexpr int kZero = W::kZero + (W::kSigned ? Dots::kSignedZero : 0);
+template <class W>
+inline TokenRows::F rows_times_token(const uint8_t* const* row_pointers, const MatMulInput& input, int64_t token) {
+    constexpr int kZero = W::kZero + (W::kSigned ? TokenRows::kSignedZero : 0);
     constexpr int kLineBlocks = (64 + W::kBlockBytes / 2) / W::kBlockBytes;
     const int64_t n_blocks = input.n_cols / 32;
     const int8_t* q = input.q + token * input.n_cols;
     const float* scale = input.scale + token * n_blocks;
-    typename Dots::F sums = Dots::splat(0.f);
+    TokenRows::F sums = TokenRows::splat(0.f);
     for (int64_t b = 0; b < n_blocks; ++b) {
         const int64_t offset = b * W::kBlockBytes;
         // Once for about every line.
         if (b % kLineBlocks == 0 && token == 0) {
-            for (int r = 0; r < Dots::kRows; ++r) prefetch(row_pointers[r] + offset + kAheadBytes);
+            for (int r = 0; r < TokenRows::kRows; ++r) prefetch(row_pointers[r] + offset + kAheadBytes);
         }
-        auto dots = Dots::template dots<W>(row_pointers, offset, load_bytes(q + 32 * b));
+        auto dots = TokenRows::dots<W>(row_pointers, offset, load_bytes(q + 32 * b));
         if constexpr (kZero != 0) dots = rows_sub(dots, kZero * input.q_sum[token * n_blocks + b]);
-        const typename Dots::F scales = rows_mul(Dots::load_f16(row_pointers, offset), Dots::splat(scale[b]));
+        const TokenRows::F scales = rows_mul(TokenRows::load_f16(row_pointers, offset), TokenRows::splat(scale[b]));
         sums = rows_fma(scales, rows_convert(dots), sums);
         if constexpr (W::kHasMinimum) {
-            const typename Dots::F minima = Dots::load_f16(row_pointers, offset + W::kMinimumOffset);
-            sums = rows_fma(minima, Dots::splat(input.x_sum[token * n_blocks + b]), sums);
+            const TokenRows::F minima = TokenRows::load_f16(row_pointers, offset + W::kMinimumOffset);
+            sums = rows_fma(minima, TokenRows::splat(input.x_sum[token * n_blocks + b]), sums);
         }
     }
     return sums;
@@ -136,12 +136,11 @@ inline void byte_tiles(const MatMulInput& input, const MatMulRows& rows, const I
 }
 
 // Some rows; where there are fewer, the last is repeated. Returns how many there are.
-template <int N>
-inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[N]) {
+inline int group_rows(const MatMulRows& rows, int64_t row, const uint8_t* (&out)[kMatMulGroup]) {
     const int64_t n_rows = rows.end - row;
     const uint8_t* first = rows.weight + row * rows.row_bytes;
-    for (int r = 0; r < N; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
-    return static_cast<int>(n_rows < N ? n_rows : N);
+    for (int r = 0; r < kMatMulGroup; ++r) out[r] = first + (r < n_rows ? r : n_rows - 1) * rows.row_bytes;
+    return static_cast<int>(n_rows < kMatMulGroup ? n_rows : kMatMulGroup);
 }
 
 // Many tokens: a panel of rows is interleaved once, and blocks of tokens that fit the second-level cache pass by it.
@@ -183,7 +182,7 @@ void multiply_streams(const MatMulInput& input, const MatMulRows& rows) {
         const StreamRows<kStreams> at(rows, i);
         for (int64_t token = 0; token < input.n_tokens; ++token) {
             float sums[kStreams];
-            TokenRows::store(sums, rows_times_token<W, TokenRows>(at.data, input, token));
+            TokenRows::store(sums, rows_times_token<W>(at.data, input, token));
             finish_streams(rows, token, at, sums);
         }
     }
